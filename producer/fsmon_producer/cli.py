@@ -1,0 +1,186 @@
+"""The command line of the producer."""
+
+import logging
+import os
+import shlex
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from fsmon_schemas.errors import ConfigError, FsmonError
+from fsmon_schemas.schema import CAPTURE_REPORT, FILE_EVENT
+
+from fsmon_producer import options, pipeline
+from fsmon_producer.config import BACKENDS, Config, check_runnable, resolve
+from fsmon_producer.kafka import check_settings
+from fsmon_producer.registry import COMPATIBILITY, Registry
+from fsmon_producer.topics import Topics
+
+app = typer.Typer(
+    name="fsmon-producer",
+    help="Captures file operations in the kernel and delivers them to Kafka; nothing is lost in silence.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+topics_app = typer.Typer(
+    help="Create or check the topics that events and reports go to.", no_args_is_help=True
+)
+app.add_typer(topics_app, name="topics")
+_ADMIN_SECONDS = 10.0
+
+
+def main() -> None:
+    """Run the command; errors made on purpose become one line and their exit code."""
+    try:
+        app()
+    except FsmonError as error:
+        print(f"fsmon-producer: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+
+
+@app.command(epilog=options.EPILOG)
+def run(
+    watch: options.Watch = None,
+    exclude: options.Exclude = None,
+    op: options.Op = None,
+    ignore_pid: options.IgnorePid = None,
+    bootstrap_servers: options.Bootstrap = None,
+    topic: options.Topic = None,
+    reports_topic: options.ReportsTopic = None,
+    registry: options.Registry = None,
+    host_id: options.HostId = None,
+    output: options.Output = None,
+    ring_size: options.RingSize = None,
+    backend: options.Backend = None,
+    report_interval: options.ReportInterval = None,
+    drain_timeout: options.DrainTimeout = None,
+    kafka: options.Kafka = None,
+    config: options.ConfigFile = None,
+    log_level: options.LogLevel = None,
+) -> None:
+    """Capture until SIGTERM or SIGINT, then deliver what is left; a second signal ends it at once.
+
+    Exit code 0: everything captured was delivered. 1: it failed, or something was left. 2: wrong
+    configuration.
+    """
+    given = dict(locals())
+    resolved = _resolved(given)
+    check_runnable(resolved)
+    raise typer.Exit(pipeline.run(resolved))
+
+
+@app.command()
+def check() -> None:
+    """Say whether this host can capture, and what to do where it cannot. Exit code 1 where it cannot."""
+    from fsmon_producer import preflight  # noqa: PLC0415 - needs BCC, which no other command does
+
+    findings = preflight.findings()
+    for finding in findings:
+        print(f"{'ok  ' if finding.ok else 'FAIL'}  {finding.name}: {finding.detail}")
+        if not finding.ok:
+            print(f"      {finding.remedy}")
+    raise typer.Exit(0 if all(finding.ok for finding in findings) else 1)
+
+
+@app.command()
+def source(
+    backend: Annotated[str, typer.Option(help="tracepoint or lsm.")] = "tracepoint",
+) -> None:
+    """Print the program that would run in the kernel, as one C text."""
+    if backend not in BACKENDS[1:]:
+        raise ConfigError(f"backend: {backend!r} should be one of {', '.join(BACKENDS[1:])}")
+
+    from fsmon_bpf.source import program_text  # noqa: PLC0415 - flattens the program when imported
+
+    print(program_text(backend))
+
+
+@topics_app.command("create", epilog=options.EPILOG)
+def create_topics(
+    bootstrap_servers: options.Bootstrap = None,
+    topic: options.Topic = None,
+    reports_topic: options.ReportsTopic = None,
+    registry: options.Registry = None,
+    kafka: options.Kafka = None,
+    config: options.ConfigFile = None,
+    log_level: options.LogLevel = None,
+    partitions: options.Partitions = 8,
+    replication_factor: options.ReplicationFactor = None,
+) -> None:
+    """Create what is missing and register the schemas, then check all. Safe to repeat."""
+    given = dict(locals())
+    del given["partitions"], given["replication_factor"]
+    resolved = _resolved(given)
+    topics = _topics(resolved)
+    replication = replication_factor or min(3, topics.brokers(_ADMIN_SECONDS))
+    for name, count in ((resolved.topic, partitions), (resolved.reports_topic, 1)):
+        if topics.create(name, count, replication, _ADMIN_SECONDS):
+            print(f"created {name}")
+    if resolved.registry:
+        client = Registry(resolved.registry)
+        for name, schema in ((resolved.topic, FILE_EVENT), (resolved.reports_topic, CAPTURE_REPORT)):
+            print(f"registered the schema of {name} as id {client.register(name, schema)}")
+    raise typer.Exit(_check_topics(resolved, topics))
+
+
+@topics_app.command("check", epilog=options.EPILOG)
+def check_topics(
+    bootstrap_servers: options.Bootstrap = None,
+    topic: options.Topic = None,
+    reports_topic: options.ReportsTopic = None,
+    registry: options.Registry = None,
+    kafka: options.Kafka = None,
+    config: options.ConfigFile = None,
+    log_level: options.LogLevel = None,
+) -> None:
+    """Check that the topics keep what fsmon promises and the schemas are registered. Exit code 1 if not."""
+    given = dict(locals())
+    resolved = _resolved(given)
+    raise typer.Exit(_check_topics(resolved, _topics(resolved)))
+
+
+def _check_topics(config: Config, topics: Topics) -> int:
+    faulty = 0
+    for name in (config.topic, config.reports_topic):
+        found = topics.wait_for(name, _ADMIN_SECONDS)
+        faults = found.faults()
+        print(f"{name}: {found.partitions} partitions, replication {found.replication}")
+        for fault in faults:
+            print(f"  {fault}")
+        faulty += len(faults)
+    if config.registry:
+        client = Registry(config.registry)
+        for name, schema in ((config.topic, FILE_EVENT), (config.reports_topic, CAPTURE_REPORT)):
+            level = client.compatibility(name)
+            print(f"{name}-value: id {client.schema_id(name, schema)}, compatibility {level}")
+            if level != COMPATIBILITY:
+                print(f"  compatibility should be {COMPATIBILITY}")
+                faulty += 1
+    return 1 if faulty else 0
+
+
+def _topics(config: Config) -> Topics:
+    if config.bootstrap_servers is None:
+        raise ConfigError("give --bootstrap-servers HOST:PORT")
+    return Topics(config.bootstrap_servers, config.kafka)
+
+
+def _resolved(given: Mapping[str, Any]) -> Config:
+    flags = {**given, "kafka": [*shlex.split(os.environ.get("FSMON_KAFKA", "")), *(given["kafka"] or ())]}
+    file: Path | None = flags.pop("config")
+    config = resolve(flags, file)
+    if config.kafka:
+        check_settings(config.kafka)
+    logging.basicConfig(
+        stream=sys.stderr,
+        level=config.log_level.upper(),
+        format="%(asctime)s %(levelname)s %(message)s",
+    )
+    # librdkafka repeats itself at every attempt to connect; what matters of it is logged by us.
+    logging.getLogger("fsmon_producer.librdkafka").setLevel(
+        logging.DEBUG if config.log_level == "debug" else logging.CRITICAL
+    )
+    return config

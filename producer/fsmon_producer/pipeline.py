@@ -1,0 +1,253 @@
+"""The producer at work: ring, stamp, publish, release, in one thread.
+
+What was read stays in the ring until it is acknowledged: release writes the cursor first, then
+moves the ring's consumer position. While anything is unreleased the loop sleeps in the
+publisher's poll, never on the ring.
+"""
+
+import logging
+import signal
+import time
+from pathlib import Path
+from types import FrameType
+
+from fsmon_producer.capture import Capture
+from fsmon_producer.config import Config
+from fsmon_producer.destination import Destination, InterruptedPublishError
+from fsmon_producer.identity import Session, new_session
+from fsmon_producer.output import AvroFile, JsonLines, OutputClosedError
+from fsmon_producer.publish import Cluster, Publisher
+from fsmon_producer.report import Reporter
+from fsmon_producer.ring import Cursor, Ring
+from fsmon_producer.stamp import Stamp, StampCounts
+from fsmon_producer.stats import summary
+
+_log = logging.getLogger(__name__)
+
+# A delivery callback a batch: per message they cost a third of the throughput, and a larger
+# batch only holds the ring longer.
+_BATCH = 1000
+_POLL = 0.01
+_IDLE = 0.25  # how late a signal may be noticed
+_CLOCK_INTERVAL = 1.0
+_STATS_INTERVAL = 60.0
+_CONNECT = 1.0
+_FIRST_RETRY, _LAST_RETRY = 0.1, 10.0
+_LAST_REPORT = 2.0
+
+
+class Stop:
+    """Asked to stop, and why. A second signal ends the process at once."""
+
+    def __init__(self) -> None:
+        self.reason: str | None = None
+
+    def listen(self) -> None:
+        """Take SIGTERM and SIGINT as the request."""
+        for signum in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(signum, self._on_signal)
+
+    def _on_signal(self, signum: int, _frame: FrameType | None) -> None:
+        self.reason = signal.Signals(signum).name
+        signal.signal(signum, signal.SIG_DFL)
+
+
+class Pipeline:
+    """One session from its first record to its last report."""
+
+    def __init__(
+        self,
+        capture: Capture,
+        ring: Ring,
+        destination: Destination,
+        session: Session,
+        stop: Stop,
+        *,
+        report_interval: float,
+        drain_timeout: float,
+    ) -> None:
+        self._capture = capture
+        self._ring = ring
+        self._to = destination
+        self._session = session
+        self._stop = stop
+        self._report_interval = report_interval
+        self._drain_timeout = drain_timeout
+        self._reporter = Reporter(session, capture.backend)
+        self._stamp: Stamp | None = None
+        self._released = ring.cursor
+        self._next_clock = self._next_report = 0.0
+        self._next_stats = time.monotonic() + _STATS_INTERVAL
+        self._retry_at, self._retry_after = 0.0, _FIRST_RETRY
+
+    def run(self) -> int:
+        """Work until asked to stop, then drain; the exit code: 1 where something was left behind."""
+        try:
+            while self._stop.reason is None:
+                self._step(_IDLE)
+            return self._finish(self._stop.reason)
+        except OutputClosedError as error:
+            self._capture.detach()
+            _log.info("%s: %s", error, self._figures())
+            return 0
+
+    def _step(self, idle: float) -> None:
+        """One turn; sleeps at most about a second where there is nothing to do."""
+        now = time.monotonic()
+        if now >= self._next_clock:
+            self._capture.sync_clock()
+            self._next_clock = now + _CLOCK_INTERVAL
+        if now >= self._next_stats:
+            _log.info("%s", self._figures())
+            self._next_stats = now + _STATS_INTERVAL
+        try:
+            if self._to.connected or self._connect(now):
+                self._move(now, idle)
+        except InterruptedPublishError as error:
+            _log.warning("%s; sending again from seq %d", error, self._to.acknowledged.cursor.seq)
+            self._release()
+            self._ring.rewind(self._released)
+            self._retry_at = now + self._retry_after
+            self._retry_after = min(_LAST_RETRY, 2 * self._retry_after)
+
+    def _connect(self, now: float) -> bool:
+        if now < self._retry_at:
+            time.sleep(min(_IDLE, self._retry_at - now))
+            return False
+        if not self._to.connect(_CONNECT):
+            self._retry_at = now + _CONNECT
+            return False
+        counts = self._stamp.counts if self._stamp else StampCounts()
+        self._stamp = Stamp(self._to.frame, self._session.host_id, self._session.id, self._to.limit, counts)
+        return True
+
+    def _move(self, now: float, idle: float) -> None:
+        assert self._stamp is not None
+        if self._to.reports and now >= self._next_report:
+            sent = self._to.send_report(self._report())
+            self._next_report = now + (self._report_interval if sent else _IDLE)
+        taken = 0
+        if self._to.ready:
+            batch = self._ring.read(_BATCH, self._stamp.longest)
+            if batch.end != batch.start:
+                self._to.send(self._stamp.messages(batch), batch.end)
+            taken = len(batch.bodies)
+        self._to.poll(0 if taken == _BATCH else _POLL if not self._to.settled else 0)
+        self._release()
+        if self._to.settled and self._released == self._ring.cursor:
+            if not self._ring.behind:
+                self._ring.wait(idle)
+            elif not taken:
+                time.sleep(_POLL)  # the kernel is still writing the record at our position
+
+    def _release(self) -> None:
+        cursor = self._to.acknowledged.cursor
+        if cursor == self._released:
+            return
+        self._capture.write_cursor(cursor.position, cursor.seq)
+        self._ring.release(cursor)
+        self._released = cursor
+        self._retry_after = _FIRST_RETRY
+
+    def _finish(self, reason: str) -> int:
+        self._capture.detach()
+        _log.info(
+            "stopping (%s): delivering what is in the ring, at most %.0f s", reason, self._drain_timeout
+        )
+        deadline = time.monotonic() + self._drain_timeout
+        while not (drained := self._drained()) and time.monotonic() < deadline:
+            self._step(0)
+        reported = self._last_report(reason, max(deadline, time.monotonic() + _LAST_REPORT))
+        left = sum(self._capture.counters().emitted.values()) - self._to.acknowledged.cursor.seq
+        _log.info("%s", self._figures())
+        if left > 0 or not drained:
+            _log.error("%d events were captured and not delivered: a longer --drain-timeout may help", left)
+        if not reported:
+            _log.error("the last report was not delivered: the ledger will not know how this session ended")
+        return 0 if drained and reported and left <= 0 else 1
+
+    def _drained(self) -> bool:
+        return not self._ring.behind and self._released == self._ring.cursor
+
+    def _last_report(self, reason: str, deadline: float) -> bool:
+        """Whether the report that ends the session was acknowledged before the deadline."""
+        if not self._to.reports:
+            return True
+        goal = None
+        try:
+            while time.monotonic() < deadline:
+                if not self._to.connected:
+                    self._connect(time.monotonic())
+                elif goal is None and self._to.send_report(self._report(reason)):
+                    goal = self._to.reports_acknowledged + 1
+                self._to.poll(_POLL)
+                if goal is not None and self._to.reports_acknowledged >= goal:
+                    return True
+        except InterruptedPublishError as error:
+            _log.warning("%s", error)
+        return False
+
+    def _report(self, end_reason: str | None = None) -> bytes:
+        counters = self._capture.counters()
+        return self._reporter.body(counters, self._ring.cursor.seq, self._to.acknowledged, end_reason)
+
+    def _figures(self) -> str:
+        counts = self._stamp.counts if self._stamp else StampCounts()
+        return summary(self._capture.counters(), self._to.acknowledged.cursor.seq, counts)
+
+
+def run(config: Config) -> int:
+    """Capture as configured until a signal comes; returns the exit code."""
+    from fsmon_producer import loader  # noqa: PLC0415 - needs BCC, which no other command does
+
+    stop = Stop()
+    stop.listen()
+    session = new_session(config.host_id)
+    capture = loader.load(
+        loader.CaptureSettings(
+            watch=config.watch,
+            exclude=config.exclude,
+            ops=config.op,
+            ignore_pids=config.ignore_pid,
+            ring_bytes=config.ring_size,
+            backend=config.backend,
+        )
+    )
+    try:
+        ring = Ring(capture.ring_fd, capture.ring_bytes, Cursor(*capture.read_cursor()))
+        destination = _destination(config, session, ring.cursor)
+        _log.info(
+            "capturing on %s (session %d): watching %s, backend %s, ring of %d KiB",
+            session.host_id,
+            session.id,
+            ", ".join(map(str, config.watch)),
+            capture.backend,
+            capture.ring_bytes >> 10,
+        )
+        try:
+            return Pipeline(
+                capture,
+                ring,
+                destination,
+                session,
+                stop,
+                report_interval=config.report_interval,
+                drain_timeout=config.drain_timeout,
+            ).run()
+        finally:
+            destination.close()
+            ring.close()
+    finally:
+        capture.close()
+
+
+def _destination(config: Config, session: Session, start: Cursor) -> Destination:
+    if config.output == "-":
+        return JsonLines(start)
+    if config.output is not None:
+        return AvroFile(start, Path(config.output))
+    assert config.bootstrap_servers is not None
+    cluster = Cluster(
+        config.bootstrap_servers, config.topic, config.reports_topic, config.registry, config.kafka
+    )
+    return Publisher(cluster, session.host_id, session.id, start)

@@ -1,0 +1,76 @@
+"""CaptureReports: what a session captured, lost and delivered, cumulative since it began."""
+
+import io
+import time
+from collections import Counter
+from importlib.metadata import version
+from typing import Any
+
+import fastavro
+from fsmon_schemas.schema import CAPTURE_REPORT
+
+from fsmon_producer.capture import Counters
+from fsmon_producer.destination import Acknowledged
+from fsmon_producer.identity import Session
+
+
+class Reporter:
+    """Writes the reports of one session."""
+
+    def __init__(self, session: Session, backend: str) -> None:
+        self._fixed = {
+            "host_id": session.host_id,
+            "session": session.id,
+            "session_start": session.started,
+            "boot_id": session.boot_id,
+            "hostname": session.hostname,
+            "kernel": session.kernel,
+            "version": version("fsmon"),
+            "backend": backend,
+        }
+        self._state = "started"
+
+    def body(
+        self, counters: Counters, next_seq: int, acknowledged: Acknowledged, end_reason: str | None = None
+    ) -> bytes:
+        """The Avro body of a report of now; with ``end_reason`` it is the last."""
+        state = self._state if end_reason is None else "ended"
+        self._state = "running"
+        emitted = sum(counters.emitted.values())
+        lost = {stage: sum(events.values()) for stage, events in counters.lost.items()}
+        return _encode(
+            {
+                **self._fixed,
+                "time": time.time_ns() // 1000,
+                "boot_time": time.clock_gettime_ns(time.CLOCK_BOOTTIME),
+                "state": state,
+                "end_reason": end_reason,
+                "emitted": emitted,
+                "next_seq": next_seq,
+                "acked_seq": acknowledged.cursor.seq,
+                # The kernel counts after it wrote: a record read in between is not counted yet.
+                "backlog": max(0, emitted - next_seq),
+                "acked_partition": acknowledged.partition,
+                "acked_offset": acknowledged.offset,
+                "operations": _operations(counters),
+                "lost": {stage: events for stage, events in lost.items() if events},
+                "uncovered": {kind: calls for kind, calls in counters.uncovered.items() if calls},
+            }
+        )
+
+
+def _operations(counters: Counters) -> list[dict[str, Any]]:
+    lost: Counter[str] = Counter()
+    for events in counters.lost.values():
+        lost.update(events)
+    return [
+        {"op": op, "emitted": counters.emitted.get(op, 0), "lost": lost[op]}
+        for op in sorted(counters.emitted.keys() | lost.keys())
+        if counters.emitted.get(op) or lost[op]
+    ]
+
+
+def _encode(report: dict[str, Any]) -> bytes:
+    stream = io.BytesIO()
+    fastavro.schemaless_writer(stream, CAPTURE_REPORT.parsed, report)
+    return stream.getvalue()

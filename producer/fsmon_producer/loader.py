@@ -86,7 +86,9 @@ class Capture:
     def counters(self) -> Counters:
         """A snapshot; each figure is a sum over CPUs that may be a few events apart from the next."""
         outcomes = [_sum(values) for values in self._bpf["outcomes"].values()]
-        stages = [outcomes[start : start + len(_OPERATIONS)] for start in range(0, len(outcomes), len(_OPERATIONS))]
+        stages = [
+            outcomes[start : start + len(_OPERATIONS)] for start in range(0, len(outcomes), len(_OPERATIONS))
+        ]
         uncovered = [_sum(values) for values in self._bpf["uncovered"].values()]
         return Counters(
             emitted=_named(stages[0]),
@@ -156,7 +158,9 @@ class Capture:
             os.close(fd)
         found = self._bpf["marker"][ctypes.c_int(0)]
         if not found.ino:
-            raise FatalError(f"the kernel did not name the inode of {path}: the sys_exit program does not run")
+            raise FatalError(
+                f"the kernel did not name the inode of {path}: the sys_exit program does not run"
+            )
         watches = self._bpf["watches"]
         return watches.Key.from_buffer_copy(bytes(found))
 
@@ -192,7 +196,9 @@ def load(settings: CaptureSettings) -> Capture:
 def _compiled(text: str, flags: list[str]) -> Any:
     """A bcc.BPF with every program loaded and the tail-call table filled."""
     if os.geteuid() != 0:
-        raise FatalError("loading eBPF programs needs root (or CAP_BPF, CAP_PERFMON, CAP_SYS_RESOURCE): use sudo")
+        raise FatalError(
+            "loading eBPF programs needs root (or CAP_BPF, CAP_PERFMON, CAP_SYS_RESOURCE): use sudo"
+        )
     os.environ.setdefault("BCC_KERNEL_SOURCE", str(source.KERNEL_STUB))
     try:
         from bcc import BPF  # noqa: PLC0415 - not needed, and often not there, for any other command
@@ -228,7 +234,9 @@ def _captured_stderr() -> Iterator[Any]:
 
         def messages() -> list[str]:
             sink.seek(0)
-            return [line.strip() for line in sink.read().decode(errors="replace").splitlines() if line.strip()]
+            return [
+                line.strip() for line in sink.read().decode(errors="replace").splitlines() if line.strip()
+            ]
 
         try:
             yield messages

@@ -1,0 +1,121 @@
+/* Is a file watched? Yes if the nearest of it and its ancestors that is in the map says so.
+ *
+ * Ancestors are those of the file system, up to its root, whatever the mount shows of it: so a bind mount of
+ * a watched directory is caught; from there on those of the mount point in the parent mount. */
+
+enum { WATCH_INCLUDE = 1, WATCH_EXCLUDE = 2 };
+BPF_HASH(watches, struct inode_key, u32, 65536);
+
+#define ANCESTORS 256
+/* Renames by io_uring or nfsd pass no hook of ours: a verdict lives this long at most, 1 s where a jiffy is
+ * longest (HZ=100). Jiffies because they cost a load, bpf_ktime_get_ns 20 ns, and this is asked every event. */
+#define VERDICT_JIFFIES 100
+
+struct verdict_key {
+    struct inode_key inode;
+    u64 mnt; /* the same file may be watched through one mount and not through another */
+};
+struct verdict {
+    u64 epoch, expires;
+    u32 watched, spare;
+};
+BPF_TABLE("lru_hash", struct verdict_key, struct verdict, verdicts, 65536);
+
+static __always_inline void read_inode_key(struct inode_key *key, u64 inode) {
+    key->ino = read64(inode + INODE_INO);
+    key->generation = read32(inode + INODE_GENERATION);
+}
+
+/* Starts at walk->dentry / walk->mnt. */
+static __always_inline u32 find_watch(struct walk *walk) {
+    struct inode_key key = {};
+    key.dev = read32(walk->sb + SB_DEV);
+    for (int i = 0; i < ANCESTORS; i++) {
+        u64 dentry = walk->dentry;
+        u64 parent = read64(dentry + DENTRY_PARENT);
+        read_inode_key(&key, read64(dentry + DENTRY_INODE));
+        u32 *watch = watches.lookup(&key);
+        if (watch) return *watch == WATCH_INCLUDE;
+        if (parent != dentry) {
+            walk->dentry = parent;
+            continue;
+        }
+        u64 mount = walk->mnt - MOUNT_MNT;
+        u64 up = read64(mount + MOUNT_PARENT);
+        if (!walk->mnt || up == mount || !up) return 0;
+        walk->dentry = read64(mount + MOUNT_MOUNTPOINT);
+        walk->mnt = up + MOUNT_MNT;
+        key.dev = read32(read64(walk->mnt + VFSMOUNT_SB) + SB_DEV);
+    }
+    return 1; /* deeper than we look: keep it rather than miss it */
+}
+
+/* i_mode to i_nlink lie close together in every kernel so far: one read. */
+struct inode_head {
+    u64 words[(INODE_NLINK + 8) / 8];
+};
+
+/* Everything of a target that its inode tells. */
+static __always_inline void fill_inode(struct target *target, u64 inode) {
+    struct inode_head head = {};
+    bpf_probe_read_kernel(&head, sizeof(head), (void *)inode);
+    target->inode = inode;
+    target->mode = *(u16 *)((char *)&head + INODE_MODE);
+    target->sb = *(u64 *)((char *)&head + INODE_SB);
+    target->ino = *(u64 *)((char *)&head + INODE_INO);
+    target->nlink = *(u32 *)((char *)&head + INODE_NLINK);
+    target->generation = read32(inode + INODE_GENERATION);
+    target->dev = read32(target->sb + SB_DEV);
+}
+
+/* Looks from target->dentry on; the verdict is remembered for the target's inode and mount. */
+static __always_inline u32 is_watched(struct scratch *s, struct target *target) {
+    struct verdict_key key = {};
+    key.inode.ino = target->ino;
+    key.inode.dev = target->dev;
+    key.inode.generation = target->generation;
+    key.mnt = target->mnt;
+    u64 epoch = setting(SETTING_EPOCH); /* before the walk: a change during it voids its verdict */
+    u64 now = bpf_jiffies64();
+    struct verdict *known = verdicts.lookup(&key);
+    if (known && known->epoch == epoch && known->expires > now) return known->watched;
+    s->walk.dentry = target->dentry;
+    s->walk.mnt = target->mnt;
+    s->walk.sb = target->sb;
+    struct verdict fresh = {};
+    fresh.watched = find_watch(&s->walk);
+    fresh.epoch = epoch;
+    fresh.expires = now + VERDICT_JIFFIES;
+    /* A file with several names may be watched through another of them: its "no" is not remembered. */
+    if (fresh.watched || target->nlink <= 1 || (target->mode & S_IFMT) == S_IFDIR) verdicts.update(&key, &fresh);
+    return fresh.watched;
+}
+
+/* A name that is made or gone: the file itself may be watched, else its directory (s->dir) decides. */
+static __always_inline u32 is_name_watched(struct scratch *s, struct target *file, u64 dir_dentry) {
+    struct inode_key key = {};
+    key.ino = file->ino;
+    key.dev = file->dev;
+    key.generation = file->generation;
+    u32 *watch = watches.lookup(&key);
+    if (watch) return *watch == WATCH_INCLUDE;
+    s->dir.dentry = dir_dentry;
+    s->dir.mnt = file->mnt;
+    fill_inode(&s->dir, read64(dir_dentry + DENTRY_INODE));
+    return is_watched(s, &s->dir);
+}
+
+static __always_inline void void_verdicts(void) {
+    int key = SETTING_EPOCH;
+    u64 *epoch = settings.lookup(&key);
+    if (epoch) __sync_fetch_and_add(epoch, 1);
+}
+
+static __always_inline void void_verdict(struct target *target) {
+    struct verdict_key key = {};
+    key.inode.ino = target->ino;
+    key.inode.dev = target->dev;
+    key.inode.generation = target->generation;
+    key.mnt = target->mnt;
+    verdicts.delete(&key);
+}

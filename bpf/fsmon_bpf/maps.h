@@ -1,0 +1,133 @@
+/* What the programs share: settings from user space, per-CPU scratch, counters.
+ *
+ * Raw tracepoints run with preemption off, so per-CPU scratch is safe in them, and only in them. */
+
+/* A system call's row in syscalls.py; every u8 after variant is the index of an argument, 7 = none. */
+struct call_row {
+    u8 kind, op, variant, fd, fd2, dirfd, path, dirfd2, path2, content;
+    u8 flags, how, mode, owner, offset, length, prot, name, spare[2];
+};
+BPF_ARRAY(calls, struct call_row, 512);
+
+enum setting {
+    SETTING_WALL_OFFSET, /* ns to add to the boot clock for wall time; user space refreshes it */
+    SETTING_EPOCH,       /* cached verdicts of an older epoch are void */
+    SETTING_OPS,         /* bit per operation that is wanted */
+    SETTING_MARKER_PID,  /* whose fadvise64 names an inode for us */
+    SETTINGS
+};
+BPF_ARRAY(settings, u64, SETTINGS);
+
+static __always_inline u64 setting(u32 which) {
+    int key = which;
+    u64 *value = settings.lookup(&key);
+    return value ? *value : 0;
+}
+
+/* Processes whose operations are never reported: our own, and those asked for. */
+BPF_HASH(ignored, u32, u8, 1024);
+
+/* How far user space has released the ring: kept here to outlive it. Position in bytes, and the sequence number
+ * of the record there. */
+struct cursor {
+    u64 position, seq;
+};
+BPF_ARRAY(cursors, struct cursor, 1);
+
+/* An inode as the kernel names it: not stat's st_dev, which differs on overlayfs and btrfs. */
+struct inode_key {
+    u64 ino;
+    u32 dev;
+    u32 generation;
+};
+BPF_ARRAY(marker, struct inode_key, 1);
+
+/* A file an operation is about. Where an operation makes or removes a name, dentry is the directory's and
+ * name holds the last component. */
+struct target {
+    u64 dentry, mnt, inode, ino, sb;
+    u32 dev, generation, mode, nlink;
+    u32 named;    /* name is set: path = path of dentry + "/" + name */
+    u32 name_len;
+    char name[256];
+};
+
+/* Where a walk stands. All its state is in memory: kept in registers, 32 levels exceed the verifier. */
+struct walk {
+    u64 dentry, mnt, sb, root_dentry, root_mnt;
+    u32 position, state;
+};
+
+/* A component of a path in a buffer. In memory, since in registers each "/" doubles the verifier's states. */
+struct component {
+    volatile u32 at, end;
+};
+
+#define MOUNTS_COMPARED 8
+
+struct scratch {
+    u64 args[8]; /* args[6], args[7] stay 0 */
+    s64 ret;
+    u32 nr;
+    u32 side; /* PAIR: which of the two files is being reported */
+    struct call_row row;
+    struct file_event event;
+    struct target file, other, dir;
+    struct walk walk;
+    struct component last;
+    u32 has_other; /* target_path is the path of other */
+    u64 node; /* where a list is being followed */
+    u64 candidates[MOUNTS_COMPARED];
+    u64 best;
+    u32 best_len, found;
+    volatile u32 parent, victim, second; /* indices of noted inodes; in memory, or the verifier tries each */
+    u32 spare;
+    char comm[16];
+};
+BPF_PERCPU_ARRAY(scratches, struct scratch, 1);
+
+/* A path grows from the end of its buffer towards the front; the slack takes a masked copy of a component. */
+#define PATH_CAP 4096
+struct path_buffer {
+    char bytes[PATH_CAP + 512];
+};
+/* Which buffer is for what. */
+enum { BUFFER_PATH, BUFFER_TARGET, BUFFER_ARGUMENT, BUFFER_EXE, BUFFER_NAME, BUFFERS };
+BPF_PERCPU_ARRAY(buffers, struct path_buffer, BUFFERS);
+BPF_PERCPU_ARRAY(records, struct record, 1);
+
+static __always_inline struct scratch *scratch_here(void) {
+    int key = 0;
+    return scratches.lookup(&key);
+}
+
+/* The six arguments of a system call, in order. */
+static __always_inline void read_args(struct scratch *s, void *regs) {
+    LOAD64(s->args[0], regs, REGS_DI);
+    LOAD64(s->args[1], regs, REGS_SI);
+    LOAD64(s->args[2], regs, REGS_DX);
+    LOAD64(s->args[3], regs, REGS_R10);
+    LOAD64(s->args[4], regs, REGS_R8);
+    LOAD64(s->args[5], regs, REGS_R9);
+}
+
+static __always_inline struct path_buffer *buffer_here(u32 which) {
+    int key = which;
+    return buffers.lookup(&key);
+}
+
+enum stage { STAGE_EMITTED, STAGE_RING_FULL, STAGE_OVERSIZE, STAGE_STORAGE, STAGES };
+BPF_PERCPU_ARRAY(outcomes, u64, STAGES *OPERATIONS);
+BPF_PERCPU_ARRAY(uncovered, u64, 8);
+
+static __always_inline void count_outcome(u32 stage, u32 op) {
+    int key = stage * OPERATIONS + op;
+    u64 *count = outcomes.lookup(&key);
+    if (count) *count += 1; /* per CPU, preemption off */
+}
+
+static __always_inline void count_uncovered(u32 why) {
+    int key = why;
+    u64 *count = uncovered.lookup(&key);
+    if (count) *count += 1;
+}

@@ -1,0 +1,159 @@
+/* The inodes that a path operation really changes.
+ *
+ * From Linux 6.13 on, the timestamp tracepoints name every inode whose change time is set. During unlink,
+ * rename, link, mkdir, chmod … these are the victim and its directory, whatever symbolic links, ".." or bind
+ * mounts the path went through, and while they are named the tree is still as it was before the call. */
+
+#define NOTED 4
+#define ALIASES 8
+
+struct noted {
+    u64 inode, sb, ino;
+    u64 dentry; /* 0: the inode has no name yet */
+    u64 parent, parent_inode, hash_len;
+    u32 dev, generation, mode, nlink;
+    u32 name_len, spare;
+    char name[256];
+};
+
+struct notes {
+    u32 nr, count, overlay, spare;
+    struct noted inodes[NOTED];
+};
+BPF_TASK_STORAGE(noted_inodes, struct notes);
+
+static __always_inline int same_name(char *name, struct path_buffer *argument, u32 at, u32 len) {
+    u64 differs = 0;
+    for (u32 i = 0; i < 32; i++) {
+        if (i * 8 >= len) break;
+        u64 a = *(u64 *)(name + i * 8);
+        u64 b = *(u64 *)(argument->bytes + within(at + i * 8, PATH_CAP));
+        u32 left = len - i * 8;
+        u64 mask = left < 8 ? (1ULL << (8 * left)) - 1 : ~0ULL;
+        differs |= (a ^ b) & mask;
+    }
+    return !differs;
+}
+
+#define TRAILING_SLASHES 16
+
+/* Finds the last component of the path in the buffer, trailing slashes not counted; returns its length. */
+static __always_inline u32 last_component(struct path_buffer *argument, u32 len, struct component *last) {
+    last->end = len;
+    for (int i = 0; i < TRAILING_SLASHES; i++) {
+        u32 end = last->end;
+        if (!end || argument->bytes[within(end - 1, PATH_CAP)] != '/') break;
+        last->end = end - 1;
+    }
+    last->at = last->end;
+    for (int i = 0; i < 256; i++) {
+        u32 at = last->at;
+        if (!at || argument->bytes[within(at - 1, PATH_CAP)] == '/') break;
+        last->at = at - 1;
+    }
+    return last->end - last->at;
+}
+
+/* Length without the NUL; 0 if it cannot be read. */
+static __always_inline u32 read_argument(struct path_buffer *buffer, u64 at) {
+    long n = bpf_probe_read_user_str(buffer->bytes, PATH_CAP, (void *)at);
+    return n > 0 ? (n - 1) & (PATH_CAP - 1) : 0;
+}
+
+/* The dentry by which the call named the inode: with several names the one that ends like the argument. */
+static __always_inline u64 alias_of(struct scratch *s, u64 inode, u64 argument_at) {
+    u64 first = read64(inode + INODE_ALIASES);
+    if (!first) return 0;
+    if (!read64(first)) return first - DENTRY_ALIAS;
+    struct path_buffer *argument = buffer_here(BUFFER_ARGUMENT), *name = buffer_here(BUFFER_NAME);
+    if (!argument || !name) return first - DENTRY_ALIAS;
+    u32 len = last_component(argument, read_argument(argument, argument_at), &s->last);
+    s->node = first;
+    for (int i = 0; i < ALIASES; i++) {
+        u64 node = s->node;
+        if (!node) break;
+        u64 qstr[2] = {}; /* hash and length, name */
+        bpf_probe_read_kernel(qstr, sizeof(qstr), (void *)(node - DENTRY_ALIAS + DENTRY_NAME));
+        if ((qstr[0] >> 32) == len) {
+            bpf_probe_read_kernel(name->bytes, within(len, 256), (void *)qstr[1]);
+            if (same_name(name->bytes, argument, s->last.at, len)) return node - DENTRY_ALIAS;
+        }
+        s->node = read64(node);
+    }
+    return first - DENTRY_ALIAS;
+}
+
+static __always_inline void fill_noted(struct noted *noted, u64 inode, u64 sb, u64 dentry) {
+    struct inode_key key = {};
+    read_inode_key(&key, inode);
+    noted->inode = inode;
+    noted->sb = sb;
+    noted->ino = key.ino;
+    noted->generation = key.generation;
+    noted->dev = read32(sb + SB_DEV);
+    noted->mode = read32(inode + INODE_MODE) & 0xffff;
+    noted->nlink = read32(inode + INODE_NLINK);
+    noted->dentry = dentry;
+    noted->name_len = 0;
+    if (!dentry) return;
+    struct dentry_block block = {};
+    bpf_probe_read_kernel(&block, sizeof(block), (void *)(dentry + DENTRY_PARENT));
+    noted->parent = block.parent;
+    noted->hash_len = block.hash_len;
+    noted->parent_inode = read64(block.parent + DENTRY_INODE);
+    noted->name_len = (block.hash_len >> 32) & 255;
+    bpf_probe_read_kernel(noted->name, within(noted->name_len, 256), (void *)block.name);
+}
+
+/* Runs in the context of the call, the inodes still locked by it. */
+static __always_inline int note_inode(u64 inode) {
+    void *task = (void *)bpf_get_current_task_btf();
+    u64 nr = 0, sp = 0;
+    u32 flags = 0, status = 0;
+    LOAD32(flags, task, TASK_FLAGS);
+    if (flags & PF_KTHREAD) return 0;
+    LOAD32(status, task, TASK_THREAD_INFO + THREAD_INFO_STATUS);
+    if (status & TS_COMPAT) return 0;
+    void *regs = (void *)bpf_task_pt_regs((struct task_struct *)task);
+    LOAD64(nr, regs, REGS_ORIG_AX);
+    int key = nr;
+    struct call_row *row = nr < 512 ? calls.lookup(&key) : 0;
+    if (!row || row->kind < KIND_PATH || row->kind > KIND_RENAME) return 0;
+    struct scratch *s = scratch_here();
+    if (!s) return 0;
+    struct notes *notes =
+        noted_inodes.task_storage_get((struct task_struct *)task, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
+    if (!notes) {
+        count_outcome(STAGE_STORAGE, row->op);
+        return 0;
+    }
+    if (notes->nr != nr || notes->count > NOTED) {
+        notes->nr = nr;
+        notes->count = 0;
+        notes->overlay = 0;
+    }
+    /* overlayfs changes the file below first, then names its own inode: the outer one is meant. */
+    u64 sb = read64(inode + INODE_SB);
+    u32 overlay = read64(sb + SB_MAGIC) == OVERLAYFS_SUPER_MAGIC;
+    if (overlay && !notes->overlay) {
+        notes->overlay = 1;
+        notes->count = 0;
+    }
+    if (!overlay && notes->overlay) return 0;
+    u32 count = notes->count;
+    for (u32 i = 0; i < NOTED; i++) {
+        if (i < count && notes->inodes[i].inode == inode) return 0;
+    }
+    if (count >= NOTED) return 0;
+    read_args(s, regs);
+    fill_noted(&notes->inodes[within(count, NOTED)], inode, sb, alias_of(s, inode, s->args[row->path & 7]));
+    notes->count = count + 1;
+    return 0;
+}
+
+/* What the call that ends now has noted, or null; the caller empties it. */
+static __always_inline struct notes *notes_of(void *task, u32 nr) {
+    struct notes *notes = noted_inodes.task_storage_get((struct task_struct *)task, 0, 0);
+    if (!notes || notes->nr != nr || !notes->count) return 0;
+    return notes;
+}

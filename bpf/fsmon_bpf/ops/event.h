@@ -1,0 +1,86 @@
+/* What every operation shares: begin an event, fill what its row says, finish it. */
+
+static __always_inline void begin(struct scratch *s, u32 op, u32 hook) {
+    __builtin_memset(&s->event, 0, sizeof(s->event));
+    s->event.op = op;
+    s->event.hook = hook;
+    s->event.count = 1;
+    s->file.named = 0;
+    s->other.named = 0;
+    s->has_other = 0;
+}
+
+/* The nullable fields that are arguments. */
+static __always_inline void fill_details(struct scratch *s) {
+    struct file_event *event = &s->event;
+    struct call_row *row = &s->row;
+    if (row->flags < 6) {
+        event->open_flags = (u32)s->args[row->flags & 7];
+        event->present |= HAS_open_flags;
+    }
+    if (row->mode < 6 && event->op != OPERATION_OPEN) {
+        event->new_mode = (u16)s->args[row->mode & 7];
+        event->present |= HAS_new_mode;
+    }
+    if (row->owner < 6) {
+        event->new_uid = (u32)s->args[row->owner & 7];
+        event->new_gid = (u32)s->args[(row->owner + 1) & 7];
+        event->present |= HAS_new_uid | HAS_new_gid;
+    }
+    if (row->offset < 6) {
+        event->offset = s->args[row->offset & 7];
+        event->present |= HAS_offset;
+    }
+    if (row->length < 6) {
+        event->length = s->args[row->length & 7];
+        event->present |= HAS_length;
+    }
+    if (row->prot < 6) {
+        event->prot = (u32)s->args[row->prot & 7];
+        event->present |= HAS_prot;
+    }
+    if (row->name < 6) {
+        struct path_buffer *buffer = buffer_here(BUFFER_NAME);
+        if (!buffer) return;
+        event->xattr_name.len = read_argument(buffer, s->args[row->name & 7]);
+        event->xattr_name.at = (u64)buffer->bytes;
+        if (event->xattr_name.len) event->present |= HAS_xattr_name;
+    }
+}
+
+static __always_inline u32 is_wanted(u32 op) {
+    return (setting(SETTING_OPS) >> op) & 1;
+}
+
+static __always_inline u32 is_ignored(void) {
+    u32 pid = bpf_get_current_pid_tgid() >> 32;
+    return ignored.lookup(&pid) != 0;
+}
+
+/* fifo 1, char 2, directory 4, block 6, regular 8, symlink 10, socket 12 become the schema's 1 to 7. */
+static __always_inline u32 file_type_of(u32 mode) {
+    u32 type = MODE_TYPE(mode);
+    return type < 2 ? type : type / 2 + 1;
+}
+
+/* s->event, s->file and perhaps s->other are set; everything else is filled here, and the event sent. */
+static __always_inline void finish(struct scratch *s, void *task) {
+    struct file_event *event = &s->event;
+    struct path_buffer *path = buffer_here(BUFFER_PATH), *target = buffer_here(BUFFER_TARGET);
+    if (!path || !target) return;
+    u64 now = bpf_ktime_get_boot_ns();
+    event->boot_time = now;
+    event->time = (now + setting(SETTING_WALL_OFFSET)) / 1000;
+    path_of(s, task, &s->file, path, &event->path);
+    event->present |= HAS_path;
+    if (s->has_other) {
+        path_of(s, task, &s->other, target, &event->target_path);
+        event->present |= HAS_target_path;
+    }
+    event->inode = s->file.ino;
+    event->device = s->file.dev;
+    event->mode = s->file.mode & 07777;
+    event->file_type = file_type_of(s->file.mode);
+    fill_process(s, task);
+    emit(s);
+}

@@ -1,0 +1,77 @@
+/* The full path of a dentry in a mount, as the task sees it (its root is "/").
+ *
+ * What d_path does (fs/d_path.c, prepend_path), without its locks: a rename at the same moment may show
+ * parts of both names, as it may to any unlocked walk. */
+
+#define PATH_DEPTH 128
+
+enum { WALK_DONE, WALK_DEEP, WALK_LONG, WALK_UNREACHABLE };
+
+/* d_parent, d_name.hash_len, d_name.name are adjacent (include/linux/dcache.h): one read a level. */
+struct dentry_block {
+    u64 parent, hash_len, name, inode;
+};
+
+static __always_inline void task_root(void *task, struct walk *walk) {
+    u64 fs = 0;
+    LOAD64(fs, task, TASK_FS);
+    walk->root_mnt = fs ? read64(fs + FS_ROOT) : 0;
+    walk->root_dentry = fs ? read64(fs + FS_ROOT + 8) : 0;
+}
+
+/* Puts "/" and len bytes in front of what the buffer holds; len is at most 255. */
+static __always_inline int prepend(struct walk *walk, struct path_buffer *buffer, u64 name, u32 len) {
+    u32 position = walk->position;
+    if (position < len + 1) return -1;
+    position -= len + 1;
+    walk->position = position;
+    buffer->bytes[within(position, PATH_CAP)] = '/';
+    bpf_probe_read_kernel(&buffer->bytes[within(position + 1, PATH_CAP)], within(len, 256), (void *)name);
+    return 0;
+}
+
+/* walk: dentry, mnt, root_* and position set by the caller; leaves position and state. */
+static __always_inline void prepend_path(struct walk *walk, struct path_buffer *buffer) {
+    walk->state = WALK_DEEP;
+    for (int i = 0; i < PATH_DEPTH; i++) {
+        u64 dentry = walk->dentry, mnt = walk->mnt;
+        if (dentry == walk->root_dentry && mnt == walk->root_mnt) {
+            walk->state = WALK_DONE;
+            break;
+        }
+        struct dentry_block block = {};
+        bpf_probe_read_kernel(&block, sizeof(block), (void *)(dentry + DENTRY_PARENT));
+        if (dentry == block.parent || dentry == read64(mnt + VFSMOUNT_ROOT)) {
+            u64 mount = mnt - MOUNT_MNT;
+            u64 up = read64(mount + MOUNT_PARENT);
+            if (up == mount || !up) { /* the root of the mount namespace, or a mount that is in none */
+                walk->state = WALK_DONE;
+                break;
+            }
+            walk->dentry = read64(mount + MOUNT_MOUNTPOINT);
+            walk->mnt = up + MOUNT_MNT;
+            continue;
+        }
+        if (prepend(walk, buffer, block.name, (block.hash_len >> 32) & 255)) {
+            walk->state = WALK_LONG;
+            break;
+        }
+        walk->dentry = block.parent;
+    }
+}
+
+/* The target's path as text in the buffer. */
+static __always_inline void path_of(struct scratch *s, void *task, struct target *target, struct path_buffer *buffer,
+                                    struct text *path) {
+    struct walk *walk = &s->walk;
+    task_root(task, walk);
+    walk->position = PATH_CAP - 1;
+    walk->dentry = target->dentry;
+    walk->mnt = target->mnt;
+    if (target->named) prepend(walk, buffer, (u64)target->name, target->name_len);
+    prepend_path(walk, buffer);
+    if (walk->state == WALK_DEEP || walk->state == WALK_LONG) s->event.path_truncated = 1;
+    if (walk->position == PATH_CAP - 1) prepend(walk, buffer, 0, 0);
+    path->at = (u64)buffer->bytes + within(walk->position, PATH_CAP);
+    path->len = PATH_CAP - 1 - within(walk->position, PATH_CAP);
+}

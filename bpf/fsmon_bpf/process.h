@@ -1,0 +1,81 @@
+/* Who did it. */
+
+/* The program's path is walked once a thread and program, not once an event. */
+#define EXE_CAP 512
+struct process_cache {
+    u64 exe_file, exec_id; /* a file's address may be used again, an exec id counts the thread's execs */
+    u32 exe_len, spare;
+    char exe[EXE_CAP];
+};
+BPF_TASK_STORAGE(process_caches, struct process_cache);
+
+static __always_inline void exe_path(struct scratch *s, void *task) {
+    u64 mm = 0, exec_id = 0;
+    LOAD64(mm, task, TASK_MM);
+    if (!mm) return; /* a kernel thread runs no program */
+    u64 file = read64(mm + MM_EXE_FILE);
+    if (!file) return;
+    exec_id = read32((u64)task + TASK_SELF_EXEC_ID);
+    struct process_cache *cache =
+        process_caches.task_storage_get((struct task_struct *)task, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
+    s->event.present |= HAS_exe;
+    if (cache && cache->exe_file == file && cache->exec_id == exec_id && cache->exe_len) {
+        s->event.exe.at = (u64)cache->exe;
+        s->event.exe.len = cache->exe_len;
+        return;
+    }
+    struct path_buffer *buffer = buffer_here(BUFFER_EXE);
+    if (!buffer) return;
+    struct walk *walk = &s->walk;
+    task_root(task, walk);
+    walk->position = PATH_CAP - 1;
+    walk->mnt = read64(file + FILE_PATH);
+    walk->dentry = read64(file + FILE_PATH + 8);
+    prepend_path(walk, buffer);
+    u32 start = within(walk->position, PATH_CAP);
+    u32 len = PATH_CAP - 1 - start;
+    s->event.exe.at = (u64)buffer->bytes + start;
+    s->event.exe.len = len;
+    if (!cache || len >= EXE_CAP) return;
+    bpf_probe_read_kernel(cache->exe, within(len, EXE_CAP), buffer->bytes + start);
+    cache->exe_len = len;
+    cache->exe_file = file;
+    cache->exec_id = exec_id;
+}
+
+static __always_inline void fill_process(struct scratch *s, void *task) {
+    struct file_event *event = &s->event;
+    u64 id = bpf_get_current_pid_tgid();
+    event->pid = id >> 32;
+    event->tid = (u32)id;
+    u64 leader = 0, parent = 0, cred = 0, nsproxy = 0;
+    LOAD64(leader, task, TASK_GROUP_LEADER);
+    LOAD64(parent, task, TASK_REAL_PARENT);
+    LOAD64(cred, task, TASK_CRED);
+    LOAD64(nsproxy, task, TASK_NSPROXY);
+    event->process_start = read64(leader + TASK_START_BOOTTIME);
+    event->ppid = read32(parent + TASK_TGID);
+    event->uid = read32(cred + CRED_UID);
+    event->gid = read32(cred + CRED_GID);
+    event->euid = read32(cred + CRED_EUID);
+#ifdef TASK_LOGINUID
+    u32 loginuid = 0;
+    LOAD32(loginuid, task, TASK_LOGINUID);
+    if (loginuid != (u32)-1) {
+        event->loginuid = loginuid;
+        event->present |= HAS_loginuid;
+    }
+#endif
+    event->cgroup_id = bpf_get_current_cgroup_id();
+    if (nsproxy) event->mount_ns = read32(read64(nsproxy + NSPROXY_MNT_NS) + MNT_NS_NS + NS_INUM);
+    bpf_get_current_comm(s->comm, sizeof(s->comm));
+    u32 len = 0;
+#pragma unroll
+    for (int i = 0; i < 16; i++) {
+        u64 byte = (u8)s->comm[i];
+        len += ((byte | (0 - byte)) >> 63) & (len == i);
+    }
+    event->comm.at = (u64)s->comm;
+    event->comm.len = len;
+    exe_path(s, task);
+}

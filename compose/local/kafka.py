@@ -15,6 +15,7 @@ from local.places import CACHE
 from local.ports import listening, ports
 from local.process import Process, ServiceError
 
+VERSION = "4.3.1"
 _HERE = Path(__file__).parent
 _START_SECONDS = 90  # 1.3 s for one node when the machine is idle, 10 s for three; the rest is for busy ones
 _STOP_SECONDS = 5  # 0.2 s for one node; the last of three waits for a quorum that is gone: it is killed then
@@ -63,10 +64,9 @@ class Kafka:
     def start(self) -> None:
         """Format the data directories if they are new, start all nodes, wait until they answer."""
         jars = libraries()
-        archive = made_once(CACHE / "kafka-4.3.1.jsa", _dump_classes)
         self._format(jars)
         heap = "-Xmx512m" if len(self.nodes) == 1 else "-Xmx256m"
-        java = _java(jars, heap, f"-XX:SharedArchiveFile={archive}")
+        java = _java(jars, heap, f"-XX:SharedArchiveFile={archive()}")
         for index, node in enumerate(self.nodes):
             node.launch([*java, "kafka.Kafka", self._properties(index)])
         for node, port in zip(self.nodes, self._brokers, strict=True):
@@ -120,7 +120,13 @@ class Kafka:
 def libraries() -> Path:
     """The directory of the broker's jars, brought by Maven when it is not there yet."""
     pom = _HERE / "pom.xml"
-    return made_once(CACHE / "kafka-4.3.1", lambda draft: copy_dependencies(pom, draft))
+    jars = CACHE / f"kafka-{VERSION}"
+    return made_once(jars, lambda draft: copy_dependencies(pom, draft, f"-Dkafka.version={VERSION}"))
+
+
+def archive() -> Path:
+    """The class-data archive that makes starts fast, dumped when it is not there yet."""
+    return made_once(CACHE / f"kafka-{VERSION}.jsa", _dump_classes)
 
 
 def _java(jars: Path, *options: str) -> list[str]:
@@ -132,13 +138,13 @@ def _java(jars: Path, *options: str) -> list[str]:
     ]  # fmt: skip
 
 
-def _dump_classes(archive: Path) -> None:
-    """Write the class-data archive of one short broker life to ``archive``."""
-    scratch = Kafka(archive.with_name(f"{archive.name}.scratch"))
+def _dump_classes(target: Path) -> None:
+    """Write the class-data archive of one short broker life to ``target``."""
+    scratch = Kafka(target.with_name(f"{target.name}.scratch"))
     jars = libraries()
     scratch._format(jars)
     node = scratch.nodes[0]
-    java = _java(jars, f"-XX:ArchiveClassesAtExit={archive}")
+    java = _java(jars, f"-XX:ArchiveClassesAtExit={target}")
     node.launch([*java, "kafka.Kafka", scratch._properties(0)])
     node.wait(scratch._complete, _START_SECONDS)
     node.stop(_START_SECONDS)

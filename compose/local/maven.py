@@ -28,11 +28,10 @@ def made_once(path: Path, make: Callable[[Path], None]) -> Path:
     return path
 
 
-def copy_dependencies(pom: Path, target: Path) -> None:
+def copy_dependencies(pom: Path, target: Path, *options: str) -> None:
     """Put the runtime jars that ``pom`` names into the directory ``target``."""
-    _run(
-        [f"{_PLUGIN}:copy-dependencies", f"-f={pom}", f"-DoutputDirectory={target}", "-DincludeScope=runtime"]
-    )
+    goal = f"{_PLUGIN}:copy-dependencies"
+    _run([goal, f"-f={pom}", f"-DoutputDirectory={target}", "-DincludeScope=runtime", *options])
 
 
 def unpack(artifact: str, target: Path) -> None:

@@ -9,7 +9,8 @@ from local.places import CACHE
 from local.ports import ports
 from local.process import Process
 
-_ARTIFACT = "io.apicurio:apicurio-registry-app:2.6.13.Final:tar.gz:all"
+VERSION = "2.6.13.Final"
+_ARTIFACT = f"io.apicurio:apicurio-registry-app:{VERSION}:tar.gz:all"
 _START_SECONDS = 90  # 3.5 s when the machine is idle
 _STOP_SECONDS = 10
 
@@ -38,7 +39,7 @@ class Registry:
             "java", "-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1",
             "-Dquarkus.http.host=127.0.0.1", f"-Dquarkus.http.port={self._port}",
             f"-Dquarkus.datasource.jdbc.url=jdbc:h2:file:{self._directory / 'schemas'}",
-            "-jar", str(distribution() / "apicurio-registry-app-2.6.13.Final-runner.jar"),
+            "-jar", str(distribution() / f"apicurio-registry-app-{VERSION}-runner.jar"),
         ]  # fmt: skip
         self.process.launch(command)
         self.process.wait(self._answers, _START_SECONDS)
@@ -57,4 +58,4 @@ class Registry:
 
 def distribution() -> Path:
     """The unpacked registry, brought by Maven when it is not there yet."""
-    return made_once(CACHE / "apicurio-2.6.13", lambda draft: unpack(_ARTIFACT, draft))
+    return made_once(CACHE / f"apicurio-{VERSION}", lambda draft: unpack(_ARTIFACT, draft))

@@ -1,0 +1,103 @@
+# Every target sets up what it needs (Debian 12, root for apt and eBPF); what is there is not made again.
+# Needs beforehand: git and make.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+PYTHON := .venv/bin/python
+LOCAL := PYTHONPATH=compose $(PYTHON) -m local
+TESTS ?= tests
+C_SOURCES = $(shell git ls-files -co --exclude-standard 'bpf/*.h' 'bpf/*.c' ':!bpf/fsmon_bpf/kernel_stub' 'tests/*.c')
+TYPED := bpf/fsmon_bpf schemas/fsmon_schemas producer/fsmon_producer consumer/fsmon_consumer compose/local tests
+
+# BCC comes from Debian alone (PyPI's `bcc` is something else); linux-libc-dev is in libc6-dev.
+RUN_PACKAGES := ca-certificates default-jre-headless gcc git libc6-dev maven python3-bpfcc python3-venv sqlite3 tar
+TEST_PACKAGES := clang-format postgresql-15
+
+.PHONY: help
+help: ## Say what can be made
+	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
+
+.PHONY: demo
+demo: setup ## Watch a real workload arrive in PostgreSQL, then prove that nothing is missing
+	@PYTHONPATH=compose $(PYTHON) -m local.demo
+
+.PHONY: up
+up: setup ## Start Kafka, the registry and PostgreSQL on 127.0.0.1, to play with
+	@$(LOCAL) up
+	@echo 'Point fsmon at them:  eval "$$(make -s env)"'
+
+.PHONY: down
+down: ## Stop what `make up` started; its data stays
+	@if [ -x $(PYTHON) ]; then $(LOCAL) down; fi
+
+.PHONY: status
+status: ## Say which services run, and where
+	@$(LOCAL) status
+
+.PHONY: env
+env: ## Print the variables that point fsmon at the services
+	@$(LOCAL) env
+
+.PHONY: test
+test: setup test-packages ## Run every test on real services; TESTS=tests/unit runs a part
+	@$(PYTHON) -m pytest $(TESTS)
+
+.PHONY: test-unit
+test-unit: setup ## Run the tests that need neither services nor the kernel
+	@$(PYTHON) -m pytest -q -m "not services and not kernel"
+
+.PHONY: lint
+lint: .local/setup/venv test-packages ## Check style, types and who imports whom
+	@.venv/bin/ruff check
+	@.venv/bin/ruff format --check
+	@.venv/bin/mypy $(TYPED)
+	@.venv/bin/lint-imports
+	@clang-format --dry-run -Werror $(C_SOURCES)
+
+.PHONY: format
+format: .local/setup/venv test-packages ## Put Python and C into the house's style
+	@.venv/bin/ruff check --fix
+	@.venv/bin/ruff format
+	@clang-format -i $(C_SOURCES)
+
+.PHONY: docs
+docs: .local/setup/venv ## Write docs/schema.md anew from the schemas
+	@$(PYTHON) -m fsmon_schemas.reference > docs/schema.md
+
+.PHONY: clean
+clean: down ## Stop the services and remove their data; downloads and the venv stay
+	@rm -rf .local/services .local/tests .local/demo build dist
+	@rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+
+.PHONY: distclean
+distclean: clean ## Remove everything that was made or downloaded
+	@rm -rf .local .venv fsmon.egg-info
+
+# -- setting up ---------------------------------------------------------------------------------
+
+.PHONY: setup
+setup: .local/setup/venv .local/setup/java ## Bring packages, the venv and the services' programs
+
+.PHONY: packages
+packages:
+	@compose/local/packages.sh $(RUN_PACKAGES)
+
+.PHONY: test-packages
+test-packages:
+	@compose/local/packages.sh $(TEST_PACKAGES)
+
+# Debian's own Python, because python3-bpfcc is bound to it; another one may come first on PATH.
+.local/setup/venv: pyproject.toml | packages
+	@echo 'setup: Python packages into .venv'
+	@[ -x $(PYTHON) ] || /usr/bin/python3 -m venv --system-site-packages .venv
+	@$(PYTHON) -m pip install --disable-pip-version-check --editable '.[dev]' > .venv/pip.log 2>&1 \
+	    || { cat .venv/pip.log; exit 1; }
+	@mkdir -p $(@D) && touch $@
+
+.local/setup/java: compose/local/pom.xml compose/local/kafka.py compose/local/registry.py | .local/setup/venv packages
+	@echo 'setup: Kafka and the schema registry into .local/cache'
+	@$(LOCAL) fetch
+	@mkdir -p $(@D) && touch $@

@@ -85,7 +85,7 @@ class Btf:
         bitfields = info >> 31
         for index in range(info & 0xFFFF):
             name, member_type, bits = struct.unpack_from("<III", self.data, position + 12 + 12 * index)
-            offset = (bits & 0xFFFFFF if bitfields else bits) // 8
+            offset: int = (bits & 0xFFFFFF if bitfields else bits) // 8
             if name:
                 if self._name(name) == member:
                     return offset

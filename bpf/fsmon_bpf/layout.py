@@ -8,7 +8,7 @@ from fsmon_bpf.btf import Btf, BtfError
 
 
 class LayoutError(BtfError):
-    """This kernel lacks a member that capture cannot do without."""
+    """The kernel lacks a member that capture cannot do without."""
 
 
 # macro: struct, names the member has had. A plus adds the offset of a member of the embedded struct.
@@ -46,6 +46,7 @@ _REQUIRED: dict[str, tuple[str, ...]] = {
     "DENTRY_INODE": ("dentry", "d_inode"),
     "DENTRY_ALIAS": ("dentry", "d_alias", "d_u"),
     "DENTRY_HASH_PPREV": ("dentry", "d_hash"),
+    "DENTRY_COUNT": ("dentry", "d_lockref"),
     "INODE_MODE": ("inode", "i_mode"),
     "INODE_NLINK": ("inode", "i_nlink"),
     "INODE_INO": ("inode", "i_ino"),
@@ -72,7 +73,8 @@ _OPTIONAL: dict[str, tuple[str, ...]] = {
     "MOUNT_INSTANCE": ("mount", "mnt_instance"),
 }
 # struct hlist_node { next, pprev }: an unhashed dentry has no pprev (include/linux/list_bl.h, d_unhashed).
-_ADDED = {"DENTRY_HASH_PPREV": struct.calcsize("P")}
+# struct lockref { spinlock_t lock; int count } (include/linux/lockref.h), without lock debugging.
+_ADDED = {"DENTRY_HASH_PPREV": struct.calcsize("P"), "DENTRY_COUNT": 4}
 
 
 @dataclass(frozen=True)

@@ -78,7 +78,7 @@ struct scratch {
     u32 has_other; /* target_path is the path of other */
     u64 node; /* where a list is being followed */
     u64 candidates[MOUNTS_COMPARED];
-    u64 best;
+    u64 best;      /* of candidates seen so far, and how good it is */
     u32 best_len, found;
     volatile u32 parent, victim, second; /* indices of noted inodes; in memory, or the verifier tries each */
     u32 spare;

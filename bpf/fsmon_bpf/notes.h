@@ -60,7 +60,10 @@ static __always_inline u32 read_argument(struct path_buffer *buffer, u64 at) {
     return n > 0 ? (n - 1) & (PATH_CAP - 1) : 0;
 }
 
-/* The dentry by which the call named the inode: with several names the one that ends like the argument. */
+/* The dentry by which the call named the inode: of several names one that ends as the argument does, and of
+ * these the one with most references, since the running call holds one. Descriptors hold them too: of two hard
+ * links of one name in two directories, one held open, the other may be taken for it. */
+#define SAME_NAME 0x10000
 static __always_inline u64 alias_of(struct scratch *s, u64 inode, u64 argument_at) {
     u64 first = read64(inode + INODE_ALIASES);
     if (!first) return 0;
@@ -69,18 +72,25 @@ static __always_inline u64 alias_of(struct scratch *s, u64 inode, u64 argument_a
     if (!argument || !name) return first - DENTRY_ALIAS;
     u32 len = last_component(argument, read_argument(argument, argument_at), &s->last);
     s->node = first;
+    s->best = first;
+    s->best_len = 0;
     for (int i = 0; i < ALIASES; i++) {
         u64 node = s->node;
         if (!node) break;
         u64 qstr[2] = {}; /* hash and length, name */
         bpf_probe_read_kernel(qstr, sizeof(qstr), (void *)(node - DENTRY_ALIAS + DENTRY_NAME));
+        u32 score = read32(node - DENTRY_ALIAS + DENTRY_COUNT) & (SAME_NAME - 1);
         if ((qstr[0] >> 32) == len) {
             bpf_probe_read_kernel(name->bytes, within(len, 256), (void *)qstr[1]);
-            if (same_name(name->bytes, argument, s->last.at, len)) return node - DENTRY_ALIAS;
+            if (same_name(name->bytes, argument, s->last.at, len)) score |= SAME_NAME;
+        }
+        if (score > s->best_len) {
+            s->best_len = score;
+            s->best = node;
         }
         s->node = read64(node);
     }
-    return first - DENTRY_ALIAS;
+    return s->best - DENTRY_ALIAS;
 }
 
 static __always_inline void fill_noted(struct noted *noted, u64 inode, u64 sb, u64 dentry) {

@@ -28,7 +28,7 @@ _CFLAGS = ("-I/usr/include", "-I/usr/include/x86_64-linux-gnu", "-Wno-everything
 
 @dataclass(frozen=True)
 class CaptureSettings:
-    """What to capture. ``ops`` empty means every operation; ``ring_bytes`` is rounded up to a power of two."""
+    """What to capture: no ``ops`` means every operation, ``ring_bytes`` is rounded up to a power of two."""
 
     watch: tuple[Path, ...]
     exclude: tuple[Path, ...] = ()
@@ -54,14 +54,14 @@ class Capture:
         self._bpf = bpf
         self.backend = backend
         self.ring_bytes = ring_bytes
-        self.ring_fd: int = bpf["ring"].map_fd
+        self.ring_fd: int = bpf[b"ring"].map_fd
         self._attached = False
 
     def attach(self, tracepoints: tuple[str, ...]) -> None:
         """Attach a program to each raw tracepoint; nothing is captured before ``enable``."""
         self._attached = True
         for tracepoint in tracepoints:
-            self._bpf.attach_raw_tracepoint(tp=tracepoint, fn_name=f"on_{tracepoint}")
+            self._bpf.attach_raw_tracepoint(tp=tracepoint.encode(), fn_name=b"on_" + tracepoint.encode())
 
     def enable(self, ops: frozenset[str]) -> None:
         """Fill the table of system calls: from here on operations are captured."""
@@ -77,19 +77,19 @@ class Capture:
     def watch(self, path: Path, *, exclude: bool = False) -> None:
         """Include (or exclude) a file, or a directory and all below; ConfigError if it is not there."""
         key = self._inode_key(path)
-        self._bpf["watches"][key] = ctypes.c_uint32(_WATCH_EXCLUDE if exclude else _WATCH_INCLUDE)
+        self._bpf[b"watches"][key] = ctypes.c_uint32(_WATCH_EXCLUDE if exclude else _WATCH_INCLUDE)
 
     def ignore(self, pid: int) -> None:
         """Report nothing that this process does."""
-        self._bpf["ignored"][ctypes.c_uint32(pid)] = ctypes.c_uint8(1)
+        self._bpf[b"ignored"][ctypes.c_uint32(pid)] = ctypes.c_uint8(1)
 
     def counters(self) -> Counters:
         """A snapshot; each figure is a sum over CPUs that may be a few events apart from the next."""
-        outcomes = [_sum(values) for values in self._bpf["outcomes"].values()]
+        outcomes = [_sum(values) for values in self._bpf[b"outcomes"].values()]
         stages = [
             outcomes[start : start + len(_OPERATIONS)] for start in range(0, len(outcomes), len(_OPERATIONS))
         ]
-        uncovered = [_sum(values) for values in self._bpf["uncovered"].values()]
+        uncovered = [_sum(values) for values in self._bpf[b"uncovered"].values()]
         return Counters(
             emitted=_named(stages[0]),
             lost={stage: _named(figures) for stage, figures in zip(_LOSS_STAGES, stages[1:], strict=True)},
@@ -98,12 +98,12 @@ class Capture:
 
     def read_cursor(self) -> tuple[int, int]:
         """Ring position up to which records were released, and the seq of the record there."""
-        cursor = self._bpf["cursors"][ctypes.c_int(0)]
+        cursor = self._bpf[b"cursors"][ctypes.c_int(0)]
         return cursor.position, cursor.seq
 
     def write_cursor(self, position: int, seq: int) -> None:
         """One map update, to be made before the ring's consumer position moves: see ring.py."""
-        cursors = self._bpf["cursors"]
+        cursors = self._bpf[b"cursors"]
         cursors[ctypes.c_int(0)] = cursors.Leaf(position, seq)
 
     def sync_clock(self) -> None:
@@ -131,10 +131,10 @@ class Capture:
         self.close()
 
     def _set(self, setting: int, value: int) -> None:
-        self._bpf["settings"][ctypes.c_int(setting)] = ctypes.c_uint64(value)
+        self._bpf[b"settings"][ctypes.c_int(setting)] = ctypes.c_uint64(value)
 
     def _set_call(self, number: int) -> None:
-        calls = self._bpf["calls"]
+        calls = self._bpf[b"calls"]
         op = _OPERATIONS.index(CALLS[number].op)
         calls[ctypes.c_int(number)] = calls.Leaf.from_buffer_copy(CALLS[number].packed(op))
 
@@ -156,12 +156,12 @@ class Capture:
             pass  # EBADF, as O_PATH descriptors give: the call was seen all the same
         finally:
             os.close(fd)
-        found = self._bpf["marker"][ctypes.c_int(0)]
+        found = self._bpf[b"marker"][ctypes.c_int(0)]
         if not found.ino:
             raise FatalError(
                 f"the kernel did not name the inode of {path}: the sys_exit program does not run"
             )
-        watches = self._bpf["watches"]
+        watches = self._bpf[b"watches"]
         return watches.Key.from_buffer_copy(bytes(found))
 
 
@@ -209,12 +209,12 @@ def _compiled(text: str, flags: list[str]) -> Any:
         ) from error
     with _captured_stderr() as messages:
         try:
-            bpf = BPF(text=text, cflags=flags)
+            bpf = BPF(text=text.encode(), cflags=flags)
             for tracepoint in source.TRACEPOINTS:
-                bpf.load_func(f"on_{tracepoint}", BPF.RAW_TRACEPOINT)
-            bodies = bpf["bodies"]
+                bpf.load_func(b"on_" + tracepoint.encode(), BPF.RAW_TRACEPOINT)
+            bodies = bpf[b"bodies"]
             for name, slot in source.BODIES.items():
-                body = bpf.load_func(name, BPF.RAW_TRACEPOINT)
+                body = bpf.load_func(name.encode(), BPF.RAW_TRACEPOINT)
                 bodies[ctypes.c_int(slot)] = ctypes.c_int(body.fd)
         except Exception as error:  # bcc raises plain Exception
             last = " | ".join(messages()[-6:])

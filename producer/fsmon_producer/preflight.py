@@ -37,7 +37,7 @@ def _findings() -> Iterator[Finding]:
         machine,
         "fsmon reads x86-64 system calls only; other hosts come later",
     )
-    yield Finding("kernel", True, platform.release())
+    yield Finding("kernel", ok=True, detail=platform.release())
     yield Finding(
         "privileges",
         os.geteuid() == 0,

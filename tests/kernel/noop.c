@@ -1,0 +1,4 @@
+/* A program for driver.c to execute. */
+int main(void) {
+    return 0;
+}

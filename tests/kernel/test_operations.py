@@ -1,4 +1,4 @@
-"""COUNT of each operation, done by a static C driver, give exactly COUNT events, whatever way files are named."""
+"""COUNT of each operation give exactly COUNT events, whatever way the files are named."""
 
 import shutil
 import subprocess

@@ -8,7 +8,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from fsmon_schemas.errors import FsmonError
@@ -40,14 +40,19 @@ class Process:
         state, start = _state(pid)
         return pid if start == started and state not in "ZX" else None
 
-    def launch(self, argv: Sequence[str | Path]) -> None:
+    def launch(self, argv: Sequence[str | Path], environment: Mapping[str, str] | None = None) -> None:
         """Run ``argv`` in a session of its own and return at once; nothing if it runs already."""
         if self.pid is not None:
             return
         self.directory.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as log:
             self._child = subprocess.Popen(
-                argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+                argv,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=environment,
+                start_new_session=True,
             )
         # Until we wait for it, a child that has ended already is a zombie that still tells its start.
         self._pid_file.write_text(f"{self._child.pid} {_state(self._child.pid)[1]}\n")
@@ -68,22 +73,25 @@ class Process:
                 raise ServiceError(f"{self.name} was not ready after {timeout:.0f} s; {self._tail()}")
             time.sleep(_POLL_SECONDS)
 
-    def stop(self, timeout: float, polite: signal.Signals = signal.SIGTERM) -> None:
-        """Send ``polite``, wait ``timeout`` seconds, then SIGKILL; returns when it is gone."""
+    def stop(self, timeout: float, polite: signal.Signals = signal.SIGTERM) -> int | None:
+        """Send ``polite``, wait ``timeout`` seconds, then SIGKILL.
+
+        Returns when it is gone: its exit code if this object launched it, else None.
+        """
         pid = self.pid
         if pid is not None:
             os.kill(pid, polite)
             if not self._gone_within(timeout):
-                self.kill()
-        self._forget()
+                return self.kill()
+        return self._forget()
 
-    def kill(self) -> None:
-        """SIGKILL, as a crash would; returns when it is gone."""
+    def kill(self) -> int | None:
+        """SIGKILL, as a crash would; returns as ``stop`` does."""
         pid = self.pid
         if pid is not None:
             os.kill(pid, signal.SIGKILL)
             self._gone_within(60)
-        self._forget()
+        return self._forget()
 
     def _gone_within(self, timeout: float) -> bool:
         deadline = time.monotonic() + timeout
@@ -93,11 +101,13 @@ class Process:
             time.sleep(_POLL_SECONDS)
         return True
 
-    def _forget(self) -> None:
-        if self._child is not None:
-            self._child.wait()
-            self._child = None
+    def _forget(self) -> int | None:
         self._pid_file.unlink(missing_ok=True)
+        if self._child is None:
+            return None
+        code = self._child.wait()
+        self._child = None
+        return code
 
     def _tail(self) -> str:
         lines = self.log.read_text(errors="replace").splitlines()[-20:]

@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+import time
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -94,8 +95,12 @@ def test_three_brokers_replicate_to_each_other(tmp_path: Path) -> None:
         assert cluster.running
         admin = AdminClient({"bootstrap.servers": cluster.bootstrap})
         admin.create_topics([NewTopic("replicated", num_partitions=1)])["replicated"].result(30)
-        (partition,) = admin.list_topics("replicated", timeout=10).topics["replicated"].partitions.values()
-        assert sorted(partition.replicas) == [1, 2, 3]
+        replicas: list[int] = []
+        deadline = time.monotonic() + 30
+        while sorted(replicas) != [1, 2, 3] and time.monotonic() < deadline:  # metadata spreads by and by
+            topic = admin.list_topics("replicated", timeout=10).topics["replicated"]
+            replicas = topic.partitions[0].isrs if topic.partitions else []
+        assert sorted(replicas) == [1, 2, 3]
     finally:
         cluster.stop()
     assert not any(node.pid for node in cluster.nodes)

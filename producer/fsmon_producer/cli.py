@@ -14,7 +14,7 @@ from fsmon_schemas.schema import CAPTURE_REPORT, FILE_EVENT
 
 from fsmon_producer import options, pipeline
 from fsmon_producer.config import BACKENDS, Config, check_runnable, resolve
-from fsmon_producer.kafka import check_settings
+from fsmon_producer.kafka import CLIENT_LOG, check_settings
 from fsmon_producer.registry import COMPATIBILITY, Registry
 from fsmon_producer.topics import Topics
 
@@ -179,8 +179,6 @@ def _resolved(given: Mapping[str, Any]) -> Config:
         level=config.log_level.upper(),
         format="%(asctime)s %(levelname)s %(message)s",
     )
-    # librdkafka repeats itself at every attempt to connect; what matters of it is logged by us.
-    logging.getLogger("fsmon_producer.librdkafka").setLevel(
-        logging.DEBUG if config.log_level == "debug" else logging.CRITICAL
-    )
+    if config.log_level == "debug":
+        CLIENT_LOG.setLevel(logging.DEBUG)
     return config

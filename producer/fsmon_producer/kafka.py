@@ -4,12 +4,18 @@ Settings given with ``--kafka KEY=VALUE`` reach librdkafka as they are, except t
 break a guarantee. ``refusal`` tells errors that a person must mend from those that time mends.
 """
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Mapping, Sequence
 
 from confluent_kafka import KafkaError, KafkaException
 from fsmon_schemas.errors import ConfigError, FatalError, RetryableError
 
 Settings = dict[str, object]
+
+# librdkafka says the same at every attempt to connect: shown only when debugging. What a person
+# must know of it is told by the modules that use the client.
+CLIENT_LOG = logging.getLogger("fsmon_producer.librdkafka")
+CLIENT_LOG.setLevel(logging.CRITICAL)
 
 # What fsmon promises rests on these; each maps the values that keep the promise to why.
 _GUARANTEES: dict[str, tuple[frozenset[str], str]] = {
@@ -124,3 +130,8 @@ def configuration_error(exception: KafkaException) -> ConfigError:
 def away(error: KafkaError) -> RetryableError:
     """The cluster did not answer."""
     return RetryableError(f"Kafka does not answer: {error.str()}")
+
+
+def most_telling(errors: Sequence[KafkaError]) -> KafkaError:
+    """Of errors told while no broker answered, one that says why, if there is one."""
+    return next((error for error in errors if error.code() != KafkaError._ALL_BROKERS_DOWN), errors[-1])

@@ -24,7 +24,6 @@ from fsmon_producer.ring import Cursor
 from fsmon_producer.topics import Topics, UnknownTopicError
 
 _log = logging.getLogger(__name__)
-_client_log = logging.getLogger("fsmon_producer.librdkafka")
 # What a batch of one adds to key and value: 61 bytes of batch header and at most 41 of record
 # (Kafka protocol guide, "Record Batch").
 _RECORD_OVERHEAD = 102
@@ -75,6 +74,7 @@ class Publisher:
         self._unsent: list[bytes] = []
         self._queued = start
         self._failure: KafkaError | None = None
+        self._errors: list[KafkaError] = []
         self._outage = False
         self._reports_queued = 0
         self.acknowledged = Acknowledged(start)
@@ -129,7 +129,7 @@ class Publisher:
             _log.warning("topic %s: %s (`fsmon-producer topics check`)", topic.name, "; ".join(faults))
         self.limit = topic.largest_message - _RECORD_OVERHEAD - len(self._key)
         settings = kafka.producer_settings(self._to.bootstrap_servers, self._to.kafka, topic.largest_message)
-        self._producer = Producer({**settings, "error_cb": self._on_error}, logger=_client_log)
+        self._producer = Producer({**settings, "error_cb": self._errors.append}, logger=kafka.CLIENT_LOG)
         self._topics = None
         return True
 
@@ -210,6 +210,8 @@ class Publisher:
             raise raised
         if self._failure is not None:
             raise self._interrupted(self._failure)
+        if self._errors:
+            self._note_errors()
         if self.acknowledged.cursor.seq == self._queued.seq:
             # Records behind the last event that the kernel discarded need no acknowledgement.
             self.acknowledged = Acknowledged(
@@ -242,13 +244,14 @@ class Publisher:
         self.reports_acknowledged += 1
         self._note_answer()
 
-    def _on_error(self, error: KafkaError) -> None:
-        if error.code() == KafkaError._ALL_BROKERS_DOWN:
-            self._warn_of_outage("no broker can be reached")
-        elif (refusal := kafka.refusal(error)) is not None:
-            self._warn_of_outage(str(refusal))
-        else:
-            _log.debug("Kafka: %s", error.str())
+    def _note_errors(self) -> None:
+        """Tell what was told to the error callback: only that no broker is left, or a refusal, matters."""
+        told, self._errors[:] = list(self._errors), []
+        refusals = [refusal for refusal in map(kafka.refusal, told) if refusal]
+        if refusals:
+            self._warn_of_outage(str(refusals[0]))
+        elif any(error.code() == KafkaError._ALL_BROKERS_DOWN for error in told):
+            self._warn_of_outage(str(kafka.away(kafka.most_telling(told))))
 
     def _warn_of_outage(self, why: str) -> None:
         if not self._outage:

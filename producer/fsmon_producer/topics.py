@@ -1,6 +1,5 @@
 """The topics: looked up before publishing, created and checked by ``fsmon-producer topics``."""
 
-import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -14,8 +13,7 @@ from fsmon_schemas.errors import FatalError, RetryableError
 
 from fsmon_producer import kafka
 
-_log = logging.getLogger(__name__)
-_client_log = logging.getLogger("fsmon_producer.librdkafka")
+_UNREACHABLE = (KafkaError._TRANSPORT, KafkaError._TIMED_OUT, KafkaError._TIMED_OUT_QUEUE)
 _SMALLEST_LIMIT = 4096  # a stub with its frame, names and key is far smaller; less is a mistake
 
 
@@ -58,13 +56,14 @@ class Topics:
     """Administers one cluster. Every call blocks at most ``seconds``; RetryableError if it is away."""
 
     def __init__(self, bootstrap_servers: str, extra: Mapping[str, str]) -> None:
-        self._refused: FatalError | None = None
+        # A list, not a method of ours: the client would keep us, and we the client, alive.
+        self._errors: list[KafkaError] = []
         settings: dict[str, Any] = {
             **kafka.client_settings(bootstrap_servers, extra),
-            "error_cb": self._on_error,
+            "error_cb": self._errors.append,
         }
         try:
-            self._admin = AdminClient(settings, logger=_client_log)
+            self._admin = AdminClient(settings, logger=kafka.CLIENT_LOG)
         except KafkaException as error:
             raise kafka.configuration_error(error) from error
 
@@ -121,8 +120,14 @@ class Topics:
         except KafkaException as error:
             # Why a connection fails is told to the error callback, which runs inside poll.
             self._admin.poll(0)
-            failure = self._refused or self._failure("", kafka.error_of(error))
-            raise failure from error
+            told, self._errors[:] = list(self._errors), []
+            for reason in told:
+                if refusal := kafka.refusal(reason):
+                    raise refusal from error
+            cause = kafka.error_of(error)
+            if told and cause.code() in _UNREACHABLE:
+                raise kafka.away(kafka.most_telling(told)) from error
+            raise self._failure("", cause) from error
 
     def _failure(self, name: str, error: KafkaError) -> Exception:
         if error.code() in kafka.UNKNOWN_TOPIC:
@@ -132,13 +137,9 @@ class Topics:
             )
         if error.code() == KafkaError.TOPIC_ALREADY_EXISTS:
             return TopicExistsError(error.str())
-        if error.retriable() or error.code() in (KafkaError._TRANSPORT, KafkaError._TIMED_OUT):
+        if error.retriable() or error.code() in _UNREACHABLE:
             return kafka.away(error)
         return kafka.refusal(error) or FatalError(f"Kafka: {error.str()}")
-
-    def _on_error(self, error: KafkaError) -> None:
-        self._refused = kafka.refusal(error) or self._refused
-        _log.debug("Kafka: %s", error.str())
 
 
 class TopicExistsError(FatalError):

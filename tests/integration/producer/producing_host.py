@@ -1,0 +1,115 @@
+"""A producer on a fake ring, run in a thread, and what arrived of it in Kafka."""
+
+import io
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import fastavro
+from confluent_kafka import Consumer, TopicPartition
+from fsmon_producer.identity import Session
+from fsmon_producer.pipeline import Pipeline, Stop
+from fsmon_producer.publish import Cluster, Publisher
+from fsmon_schemas.framing import split_frame
+from fsmon_schemas.schema import CAPTURE_REPORT, FILE_EVENT
+from unit.producer.fake_capture import FakeCapture, FakeRing
+
+SESSION = Session("host-a", 4_611_686_018_427_387_905, "boot", 1_700_000_000_000_000, "name", "6.1")
+
+
+class ProducingHost:
+    """One session; ``kafka`` overrides client settings."""
+
+    def __init__(
+        self,
+        bootstrap: str,
+        topics: Any,
+        *,
+        registry: str | None = None,
+        ring_bytes: int = 1 << 20,
+        kafka: dict[str, str] | None = None,
+        drain_timeout: float = 10.0,
+        report_interval: float = 0.5,
+    ) -> None:
+        self.capture = FakeCapture(ring_bytes)
+        self.ring = FakeRing(self.capture)
+        cluster = Cluster(bootstrap, topics.events, topics.reports, registry, kafka or {})
+        self.publisher = Publisher(cluster, SESSION.host_id, SESSION.id, self.ring.cursor)
+        self.stop_request = Stop()
+        self.pipeline = Pipeline(
+            self.capture,
+            self.ring,
+            self.publisher,
+            SESSION,
+            self.stop_request,
+            report_interval=report_interval,
+            drain_timeout=drain_timeout,
+        )
+        self.exit_code: int | None = None
+        self.error: BaseException | None = None
+        self._thread = threading.Thread(target=self._run)
+
+    def _run(self) -> None:
+        try:
+            self.exit_code = self.pipeline.run()
+        except BaseException as error:  # the test looks at it
+            self.error = error
+
+    def start(self) -> "ProducingHost":
+        self._thread.start()
+        return self
+
+    def stop(self, reason: str = "SIGTERM") -> int | None:
+        self.stop_request.reason = reason
+        return self.join()
+
+    def join(self, seconds: float = 60) -> int | None:
+        self._thread.join(seconds)
+        assert not self._thread.is_alive()
+        self.publisher.close()
+        self.ring.close()
+        return self.exit_code
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 30) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "timed out"
+        time.sleep(0.01)
+
+
+@dataclass(frozen=True)
+class Arrived:
+    key: bytes
+    partition: int
+    offset: int
+    value: dict[str, Any]
+
+
+def arrived(bootstrap: str, topic: str, partitions: int) -> list[Arrived]:
+    """Everything the topic holds, decoded, in order of partition and offset."""
+    schema = FILE_EVENT if topic.endswith("file-events") else CAPTURE_REPORT
+    consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": "reader", "enable.partition.eof": False})
+    found: list[Arrived] = []
+    for partition in range(partitions):
+        place = TopicPartition(topic, partition)
+        low, high = consumer.get_watermark_offsets(place, timeout=10)
+        consumer.assign([TopicPartition(topic, partition, low)])
+        while high > low:
+            for message in consumer.consume(1000, 1.0):
+                assert message.error() is None
+                value = message.value()
+                assert isinstance(value, bytes)
+                _, start = split_frame(value)
+                stream = io.BytesIO(value[start:])
+                event = fastavro.schemaless_reader(stream, schema.parsed, None)
+                assert isinstance(event, dict)
+                key, offset = message.key(), message.offset()
+                assert isinstance(key, bytes)
+                assert offset is not None
+                found.append(Arrived(key, partition, offset, event))
+                low = offset + 1
+    consumer.close()
+    return found

@@ -9,7 +9,7 @@
 
 struct noted {
     u64 inode, sb, ino;
-    u64 dentry; /* 0: the inode has no name yet */
+    u64 dentry;
     u64 parent, parent_inode, hash_len;
     u32 dev, generation, mode, nlink;
     u32 name_len, spare;
@@ -18,6 +18,7 @@ struct noted {
 
 struct notes {
     u32 nr, count, overlay, spare;
+    u64 made; /* the newest inode that had no name: made by the call, or just read from disk on the way */
     struct noted inodes[NOTED];
 };
 BPF_TASK_STORAGE(noted_inodes, struct notes);
@@ -104,8 +105,6 @@ static __always_inline void fill_noted(struct noted *noted, u64 inode, u64 sb, u
     noted->mode = read32(inode + INODE_MODE) & 0xffff;
     noted->nlink = read32(inode + INODE_NLINK);
     noted->dentry = dentry;
-    noted->name_len = 0;
-    if (!dentry) return;
     struct dentry_block block = {};
     bpf_probe_read_kernel(&block, sizeof(block), (void *)(dentry + DENTRY_PARENT));
     noted->parent = block.parent;
@@ -140,6 +139,7 @@ static __always_inline int note_inode(u64 inode) {
     if (notes->nr != nr || notes->count > NOTED) {
         notes->nr = nr;
         notes->count = 0;
+        notes->made = 0;
         notes->overlay = 0;
     }
     /* overlayfs changes the file below first, then names its own inode: the outer one is meant. */
@@ -156,14 +156,25 @@ static __always_inline int note_inode(u64 inode) {
     }
     if (count >= NOTED) return 0;
     read_args(s, regs);
-    fill_noted(&notes->inodes[within(count, NOTED)], inode, sb, alias_of(s, inode, s->args[row->path & 7]));
+    u64 dentry = alias_of(s, inode, s->args[row->path & 7]);
+    if (!dentry) {
+        notes->made = inode;
+        return 0;
+    }
+    fill_noted(&notes->inodes[within(count, NOTED)], inode, sb, dentry);
     notes->count = count + 1;
     return 0;
 }
 
-/* What the call that ends now has noted, or null; the caller empties it. */
+/* What the call that ends now has noted, or null; the caller empties it with forget. */
 static __always_inline struct notes *notes_of(void *task, u32 nr) {
     struct notes *notes = noted_inodes.task_storage_get((struct task_struct *)task, 0, 0);
     if (!notes || notes->nr != nr || !notes->count) return 0;
     return notes;
+}
+
+static __always_inline void forget(struct notes *notes) {
+    notes->count = 0;
+    notes->made = 0;
+    notes->overlay = 0;
 }

@@ -79,14 +79,14 @@ static __always_inline struct notes *changes_of(struct scratch *s, void *task) {
     struct notes *notes = notes_of(task, s->nr);
     if (!notes && !s->ret) count_uncovered(UNCOVERED_UNRESOLVED);
     if (notes && s->ret) {
-        notes->count = 0;
+        forget(notes);
         return 0;
     }
     return notes;
 }
 
 static __always_inline int send_noted(struct bpf_raw_tracepoint_args *ctx, struct notes *notes, int report) {
-    notes->count = 0;
+    forget(notes);
     return send(ctx, report);
 }
 

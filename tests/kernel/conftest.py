@@ -37,12 +37,13 @@ class Programs:
 
     driver: Path
     noop: Path
+    uncovered: Path
 
 
 @pytest.fixture(scope="session")
 def programs(tmp_path_factory: pytest.TempPathFactory) -> Programs:
     folder = tmp_path_factory.mktemp("programs")
-    for name in ("driver", "noop"):
+    for name in ("driver", "noop", "uncovered"):
         command = [
             "gcc",
             "-static",
@@ -54,7 +55,7 @@ def programs(tmp_path_factory: pytest.TempPathFactory) -> Programs:
             str(HERE / f"{name}.c"),
         ]
         subprocess.run(command, check=True)
-    return Programs(folder / "driver", folder / "noop")
+    return Programs(folder / "driver", folder / "noop", folder / "uncovered")
 
 
 class Watch:

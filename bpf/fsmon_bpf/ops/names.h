@@ -47,10 +47,10 @@ static __always_inline u32 is_directory(u32 mode) {
 static __always_inline void find_parent(struct scratch *s, struct notes *notes) {
     s->parent = NOTED;
     for (u32 i = 0; i < NOTED; i++) {
-        if (i >= notes->count || !notes->inodes[i].dentry || !is_directory(notes->inodes[i].mode)) continue;
+        if (i >= notes->count || !is_directory(notes->inodes[i].mode)) continue;
         u32 holds = 0, others = 0;
         for (u32 j = 0; j < NOTED; j++) {
-            if (j == i || j >= notes->count || !notes->inodes[j].dentry) continue;
+            if (j == i || j >= notes->count) continue;
             others = 1;
             if (notes->inodes[j].parent_inode == notes->inodes[i].inode) holds = 1;
         }
@@ -69,7 +69,7 @@ static __always_inline int do_remove(struct scratch *s, void *task, struct notes
     find_parent(s, notes);
     s->victim = NOTED;
     for (u32 i = 0; i < NOTED; i++)
-        if (i < notes->count && i != s->parent && notes->inodes[i].dentry) s->victim = i;
+        if (i < notes->count && i != s->parent) s->victim = i;
     if (s->victim == NOTED) {
         count_uncovered(UNCOVERED_UNRESOLVED);
         return 0;
@@ -89,12 +89,9 @@ static __always_inline int do_remove(struct scratch *s, void *task, struct notes
 
 /* mkdir, mknod, symlink: the new inode had no name when it was noted, and has one now. */
 static __always_inline int do_make(struct scratch *s, void *task, struct notes *notes) {
-    s->parent = s->victim = NOTED;
-    for (u32 i = 0; i < NOTED; i++) {
-        if (i >= notes->count) continue;
-        if (notes->inodes[i].dentry && is_directory(notes->inodes[i].mode)) s->parent = i;
-        if (!notes->inodes[i].dentry) s->victim = i;
-    }
+    s->parent = NOTED;
+    for (u32 i = 0; i < NOTED; i++)
+        if (i < notes->count && is_directory(notes->inodes[i].mode)) s->parent = i;
     if (s->parent == NOTED) {
         count_uncovered(UNCOVERED_UNRESOLVED);
         return 0;
@@ -103,8 +100,8 @@ static __always_inline int do_make(struct scratch *s, void *task, struct notes *
     begin(s, s->row.op, HOOK_SYS_EXIT);
     __builtin_memset(&s->file, 0, sizeof(s->file));
     u32 named = 0;
-    if (s->victim < NOTED) {
-        u64 inode = noted_at(notes, s->victim)->inode;
+    u64 inode = notes->made;
+    if (inode) {
         u64 first = read64(inode + INODE_ALIASES);
         u64 dentry = first - DENTRY_ALIAS;
         struct dentry_block block = {};
@@ -151,11 +148,8 @@ static __always_inline int do_link(struct scratch *s, void *task, struct notes *
     struct noted *noted = noted_at(notes, s->victim);
     u64 dir = noted_at(notes, s->parent)->dentry;
     begin(s, s->row.op, HOOK_SYS_EXIT);
-    /* An O_TMPFILE gets its first name here: its path is the new one. */
-    u64 dentry = noted->dentry;
-    if (!dentry) dentry = read64(noted->inode + INODE_ALIASES) - DENTRY_ALIAS;
     fill_inode(&s->file, noted->inode);
-    s->file.dentry = dentry;
+    s->file.dentry = noted->dentry;
     s->file.mnt = mount_of(s, task, noted->sb, s->row.dirfd2, s->row.path2);
     s->other.mnt = s->file.mnt; /* link(2) crosses no mount */
     void_verdict(&s->file);
@@ -207,7 +201,6 @@ static __always_inline int do_path(struct scratch *s, void *task, struct notes *
 
 /* A noted file is what was moved if its dentry now has another parent or name. */
 static __always_inline u32 has_moved(struct noted *noted) {
-    if (!noted->dentry) return 0;
     struct dentry_block block = {};
     bpf_probe_read_kernel(&block, sizeof(block), (void *)(noted->dentry + DENTRY_PARENT));
     return block.inode == noted->inode && (block.parent != noted->parent || block.hash_len != noted->hash_len);

@@ -1,0 +1,218 @@
+"""Names, depths, losses and system calls at the edge of what can be captured."""
+
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from fsmon_producer.record import decode_kernel, readable
+
+from .conftest import LONGEST_RECORD, Programs, Watch
+
+pytestmark = pytest.mark.kernel
+
+
+@dataclass
+class Ground:
+    """A watched directory."""
+
+    root: Path
+    watch: Watch
+
+
+@pytest.fixture(scope="module")
+def watched(tmp_path_factory: pytest.TempPathFactory, watching: Callable[..., Watch]) -> Ground:
+    root = tmp_path_factory.mktemp("edges")
+    return Ground(root, watching(root))
+
+
+def python(script: str, cwd: Path) -> None:
+    subprocess.run(["/usr/bin/python3", "-ISc", script], cwd=cwd, check=True)
+
+
+def test_deep_paths(watched: Ground) -> None:
+    watched.watch.events()
+    python("import os\nfor d in range(200): os.mkdir('d'); os.chdir('d')", watched.root)
+    events = [event for event in watched.watch.events() if event["op"] == "mkdir"]
+    assert len(events) == 200
+    above = len(watched.root.parts) - 1
+    for depth, event in enumerate(events, 1):
+        kept = min(depth, 128)
+        truncated = above + depth > 128
+        assert event["path_truncated"] == truncated
+        if not truncated:
+            assert event["path"] == str(watched.root) + "/d" * depth
+        else:
+            assert event["path"].endswith("/d" * min(kept, 127))
+
+
+def test_longest_paths(watched: Ground) -> None:
+    watched.watch.events()
+    name = "n" * 255
+    python(f"import os\nfor d in range(20): os.mkdir({name!r}); os.chdir({name!r})", watched.root)
+    events = [event for event in watched.watch.events() if event["op"] == "mkdir"]
+    assert len(events) == 20
+    for depth, event in enumerate(events, 1):
+        full = str(watched.root) + f"/{name}" * depth
+        assert event["path_truncated"] == (len(full) > 4095)
+        if len(full) <= 4095:
+            assert event["path"] == full
+        else:
+            assert full.endswith(event["path"])
+            assert len(event["path"]) > 4095 - 256
+
+
+def test_a_file_unlinked_while_open(watched: Ground) -> None:
+    watched.watch.events()
+    script = "fd = os.open('gone', os.O_CREAT | os.O_RDWR); os.unlink('gone'); os.write(fd, b'x')"
+    python(f"import os; {script}", watched.root)
+    python("open('real (deleted)', 'w').write('x')", watched.root)
+    writes = {event["path"]: event["deleted"] for event in watched.watch.events() if event["op"] == "write"}
+    assert writes == {str(watched.root / "gone"): True, str(watched.root / "real (deleted)"): False}
+
+
+def test_tmpfile_is_created_and_linked(watched: Ground) -> None:
+    watched.watch.events()
+    script = (
+        "fd = os.open('.', os.O_TMPFILE | os.O_RDWR); os.link(f'/proc/self/fd/{fd}', 'named', src_dir_fd=fd)"
+    )
+    python("import os; " + script, watched.root)
+    events = watched.watch.events()
+    assert [event["op"] for event in events] == ["create", "link"]
+    assert events[0]["deleted"]
+    assert events[1]["target_path"] == str(watched.root / "named")
+
+
+def test_uncovered_calls_are_counted(watched: Ground, programs: Programs) -> None:
+    watched.watch.events()
+    before = watched.watch.capture.counters().uncovered
+    result = subprocess.run([str(programs.uncovered), str(watched.root)], check=False)
+    assert result.returncode == 0
+    after = watched.watch.capture.counters().uncovered
+    grown = {kind: after[kind] - before.get(kind, 0) for kind in after}
+    assert grown["compat"] >= 2
+    assert grown["aio"] >= 1
+    assert grown["io_uring"] >= 1
+    assert [event["op"] for event in watched.watch.events()] == ["create"]
+
+
+def test_wall_and_boot_time(watched: Ground) -> None:
+    watched.watch.events()
+    watched.watch.capture.sync_clock()
+    before = time.time(), time.clock_gettime(time.CLOCK_BOOTTIME)
+    python("open('timed', 'w')", watched.root)
+    after = time.time(), time.clock_gettime(time.CLOCK_BOOTTIME)
+    (event,) = watched.watch.events()
+    assert before[0] - 0.01 <= event["time"].timestamp() <= after[0] + 0.01
+    assert before[1] <= event["boot_time"] / 1e9 <= after[1]
+
+
+def test_a_full_ring_counts_each_loss(tmp_path: Path, watching: Callable[..., Watch]) -> None:
+    """captured + lost = done, per operation, exactly, when nobody reads the ring."""
+    watch = watching(tmp_path, ring_bytes=64 << 10)
+    script = """
+import os
+for i in range(3000):
+    fd = os.open(f'f{i % 7}', os.O_CREAT | os.O_RDWR)
+    os.write(fd, b'x' * 10)
+    os.pread(fd, 5, 0)
+    os.close(fd)
+    if i % 7 == 6:
+        os.rename('f6', 'g')
+        os.unlink('g')
+"""
+    python(script, tmp_path)
+    watch.capture.detach()
+    counters = watch.capture.counters()
+    lost = counters.lost["ring_full"]
+    done = {"write": 3000, "read": 3000, "rename": 3000 // 7, "unlink": 3000 // 7}
+    assert {op: counters.emitted.get(op, 0) + lost.get(op, 0) for op in done} == done
+    opened = sum(counters.emitted.get(op, 0) + lost.get(op, 0) for op in ("open", "create"))
+    assert opened == 3000
+    assert sum(lost.values()) > 1000
+    assert Counter(event["op"] for event in watch.events()) == Counter(counters.emitted)
+
+
+def test_exec_of_a_script_names_its_interpreter(watched: Ground) -> None:
+    script, shell = watched.root / "script", watched.root / "shell"
+    script.write_text(f"#!{shell}\n")
+    script.chmod(0o755)
+    shell.write_bytes(Path("/bin/sh").read_bytes())
+    shell.chmod(0o755)
+    watched.watch.events()
+    subprocess.run([str(script)], check=True)
+    assert [event["path"] for event in watched.watch.events() if event["op"] == "exec"] == [str(shell)]
+
+
+def test_two_threads_of_operations_are_told_apart(watched: Ground) -> None:
+    """Notes are a task's own: concurrent renames and unlinks never borrow each other's names."""
+    watched.watch.events()
+    script = """
+import os, threading
+def work(n):
+    for i in range(500):
+        a, b = f't{n}-{i}', f't{n}-{i}-renamed'
+        os.close(os.open(a, os.O_CREAT)); os.rename(a, b); os.unlink(b)
+threads = [threading.Thread(target=work, args=(n,)) for n in range(4)]
+[t.start() for t in threads]; [t.join() for t in threads]
+"""
+    python(script, watched.root)
+    names = Counter((event["op"], event["path"]) for event in watched.watch.events())
+    expected: Counter[tuple[str, str]] = Counter()
+    for n in range(4):
+        for i in range(500):
+            path = str(watched.root / f"t{n}-{i}")
+            expected.update([("create", path), ("rename", path), ("unlink", f"{path}-renamed")])
+    assert names == expected
+
+
+def test_names_of_any_bytes(watched: Ground) -> None:
+    """Only records with a byte beyond ASCII are flagged; their raw bytes arrive whole."""
+    watched.watch.events()
+    names = [
+        b"plain",
+        "naïve-漢".encode(),
+        b"broken-\xff\xfe",
+        b"line\nbreak",
+        b'quote"',
+        b"\\back",
+        b"m" * 255,
+    ]
+    for name in names:
+        python(f"import os; os.close(os.open({name!r}, os.O_CREAT))", watched.root)
+    batch = watched.watch.ring.read(100, LONGEST_RECORD)
+    watched.watch.ring.release(batch.end)
+    assert batch.special == [1, 2]
+    raw = [decode_kernel(body)["path"] for body in batch.bodies]
+    root = bytes(watched.root) + b"/"
+    assert raw == [root + name for name in names]
+    shown = [readable(decode_kernel(body)) for body in batch.bodies]
+    assert [event["path_raw"] for event in shown] == [None, None, root + names[2], *[None] * 4]
+    assert shown[1]["path"] == str(watched.root / "naïve-漢")
+    assert shown[2]["path"] == str(watched.root) + "/broken-\\xff\\xfe"
+
+
+def test_inodes_read_from_disk_on_the_way_are_not_taken_for_the_changed_ones(watched: Ground) -> None:
+    """Reading an inode sets its change time, too: a look-up in cold caches names inodes of no interest."""
+    cold = watched.root / "cold"
+    deep = cold / "a/b/c/d/e/f"
+    python("import os; os.makedirs('cold/a/b/c/d/e/f'); open('cold/a/b/c/d/e/f/file', 'w')", watched.root)
+    subprocess.run(["sync"], check=True)
+    Path("/proc/sys/vm/drop_caches").write_text("3")
+    watched.watch.events()
+    deepest = "cold/a/b/c/d/e/f"
+    script = (
+        f"os.mkdir('{deepest}/new'); os.rename('{deepest}/file', 'cold/a/moved'); os.chmod('cold/a/b', 0o700)"
+    )
+    python(f"import os; {script}; os.unlink('cold/a/moved'); os.rmdir('{deepest}/new')", watched.root)
+    events = [(event["op"], event["path"], event["target_path"]) for event in watched.watch.events()]
+    assert events == [
+        ("mkdir", str(deep / "new"), None),
+        ("rename", str(deep / "file"), str(cold / "a/moved")),
+        ("chmod", str(cold / "a/b"), None),
+        ("unlink", str(cold / "a/moved"), None),
+        ("rmdir", str(deep / "new"), None),
+    ]

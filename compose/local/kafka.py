@@ -20,26 +20,22 @@ _HERE = Path(__file__).parent
 _START_SECONDS = 90  # 1.3 s for one node when the machine is idle, 10 s for three; the rest is for busy ones
 _STOP_SECONDS = 5  # 0.2 s for one node; the last of three waits for a quorum that is gone: it is killed then
 
-# Test-sized: no rebalance delay, members noticed and missed within seconds (KIP-848's defaults are a
-# heartbeat every 5 s and a session of 45 s), one partition for each internal topic, nothing created
-# by a typo.
-_COMMON = """
-process.roles=broker,controller
-controller.listener.names=CONTROLLER
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
-num.network.threads=2
-num.io.threads=2
-log.cleaner.dedupe.buffer.size=16777216
-auto.create.topics.enable=false
-offsets.topic.num.partitions=1
-transaction.state.log.num.partitions=1
-group.initial.rebalance.delay.ms=0
-group.min.session.timeout.ms=1000
-group.consumer.min.heartbeat.interval.ms=200
-group.consumer.heartbeat.interval.ms=500
-group.consumer.min.session.timeout.ms=2000
-group.consumer.session.timeout.ms=10000
-"""
+# Test-sized, here as in compose.yaml: no rebalance delay, members noticed and missed within seconds
+# (KIP-848's defaults are a heartbeat every 5 s and a session of 45 s), one partition for each internal
+# topic, nothing created by a typo.
+SHARED_SETTINGS = {
+    "process.roles": "broker,controller",
+    "controller.listener.names": "CONTROLLER",
+    "auto.create.topics.enable": "false",
+    "offsets.topic.num.partitions": "1",
+    "transaction.state.log.num.partitions": "1",
+    "group.initial.rebalance.delay.ms": "0",
+    "group.min.session.timeout.ms": "1000",
+    "group.consumer.min.heartbeat.interval.ms": "200",
+    "group.consumer.heartbeat.interval.ms": "500",
+    "group.consumer.min.session.timeout.ms": "2000",
+    "group.consumer.session.timeout.ms": "10000",
+}
 
 
 class Kafka:
@@ -89,32 +85,37 @@ class Kafka:
         return self.directory / f"{self.nodes[index].name}.properties"
 
     def _format(self, jars: Path) -> None:
-        replicas = min(len(self.nodes), 3)
-        voters = ",".join(f"{n}@127.0.0.1:{port}" for n, port in enumerate(self._controllers, 1))
         cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).rstrip(b"=").decode().replace("-", "_")
         for index, node in enumerate(self.nodes):
             data = self.directory / f"{node.name}.data"
             if (data / "meta.properties").exists():
                 continue
-            listeners = (
-                f"PLAINTEXT://127.0.0.1:{self._brokers[index]},"
-                f"CONTROLLER://127.0.0.1:{self._controllers[index]}"
-            )
-            self._properties(index).write_text(
-                f"{_COMMON.lstrip()}node.id={index + 1}\n"
-                f"controller.quorum.voters={voters}\n"
-                f"listeners={listeners}\n"
-                f"log.dirs={data}\n"
-                f"default.replication.factor={replicas}\n"
-                f"min.insync.replicas={max(1, replicas - 1)}\n"
-                f"offsets.topic.replication.factor={replicas}\n"
-                f"transaction.state.log.replication.factor={replicas}\n"
-                f"transaction.state.log.min.isr={max(1, replicas - 1)}\n"
-                f"share.coordinator.state.topic.replication.factor={replicas}\n"
-                f"share.coordinator.state.topic.min.isr={max(1, replicas - 1)}\n"
-            )
+            settings = self._settings(index) | {"log.dirs": str(data)}
+            lines = (f"{name}={value}\n" for name, value in settings.items())
+            self._properties(index).write_text("".join(lines))
             format_ = ["kafka.tools.StorageTool", "format", "--ignore-formatted", "-t", cluster]
             _run([*_java(jars, "-Xmx128m"), *format_, "-c", str(self._properties(index))])
+
+    def _settings(self, index: int) -> dict[str, str]:
+        broker, controller = (f"127.0.0.1:{known[index]}" for known in (self._brokers, self._controllers))
+        voters = ",".join(f"{number}@127.0.0.1:{port}" for number, port in enumerate(self._controllers, 1))
+        replicas, in_sync = str(len(self.nodes)), str(max(1, len(self.nodes) - 1))
+        return SHARED_SETTINGS | {
+            "node.id": str(index + 1),
+            "controller.quorum.voters": voters,
+            "listeners": f"PLAINTEXT://{broker},CONTROLLER://{controller}",
+            "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+            "default.replication.factor": replicas,
+            "min.insync.replicas": in_sync,
+            "offsets.topic.replication.factor": replicas,
+            "transaction.state.log.replication.factor": replicas,
+            "transaction.state.log.min.isr": in_sync,
+            "share.coordinator.state.topic.replication.factor": replicas,
+            "share.coordinator.state.topic.min.isr": in_sync,
+            "num.network.threads": "2",
+            "num.io.threads": "2",
+            "log.cleaner.dedupe.buffer.size": "16777216",
+        }
 
 
 def libraries() -> Path:

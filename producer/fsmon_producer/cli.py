@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from fsmon_bpf.source import program_text
 from fsmon_schemas.errors import ConfigError, FsmonError
 from fsmon_schemas.schema import CAPTURE_REPORT, FILE_EVENT
 
-from fsmon_producer import options, pipeline
+from fsmon_producer import options, pipeline, preflight
 from fsmon_producer.config import BACKENDS, Config, check_runnable, resolve
 from fsmon_producer.kafka import CLIENT_LOG, check_settings
 from fsmon_producer.registry import COMPATIBILITY, Registry
@@ -75,8 +76,6 @@ def run(
 @app.command()
 def check() -> None:
     """Say whether this host can capture, and what to do where it cannot. Exit code 1 where it cannot."""
-    from fsmon_producer import preflight  # noqa: PLC0415 - needs BCC, which no other command does
-
     findings = preflight.findings()
     for finding in findings:
         print(f"{'ok  ' if finding.ok else 'FAIL'}  {finding.name}: {finding.detail}")
@@ -92,8 +91,6 @@ def source(
     """Print the program that would run in the kernel, as one C text."""
     if backend not in BACKENDS[1:]:
         raise ConfigError(f"backend: {backend!r} should be one of {', '.join(BACKENDS[1:])}")
-
-    from fsmon_bpf.source import program_text  # noqa: PLC0415 - flattens the program when imported
 
     print(program_text(backend))
 

@@ -96,6 +96,10 @@ class Capture:
             uncovered={kind.name.lower(): uncovered[kind] for kind in Uncovered if uncovered[kind]},
         )
 
+    def program_fd(self, tracepoint: str) -> int:
+        """The descriptor of the program on a raw tracepoint: its fdinfo has run time and verifier figures."""
+        return int(self._bpf.funcs[b"on_" + tracepoint.encode()].fd)
+
     def read_cursor(self) -> tuple[int, int]:
         """Ring position up to which records were released, and the seq of the record there."""
         cursor = self._bpf[b"cursors"][ctypes.c_int(0)]

@@ -28,19 +28,21 @@ class OutputClosedError(FsmonError):
 
 
 class Output:
-    """An always connected destination; ``_write`` is the subclass's."""
+    """A destination that is there at once and acknowledges what it has written."""
 
     frame = b""
     limit = _NO_LIMIT
-    connected = ready = settled = True
+    settled = True
     reports = False
     reports_acknowledged = 0
 
     def __init__(self, start: Cursor) -> None:
         self.acknowledged = Acknowledged(start)
+        self.connected = self.ready = False
 
     def connect(self, seconds: float) -> bool:  # noqa: ARG002 - the protocol's
         """There is nothing to connect to."""
+        self.connected = self.ready = True
         return True
 
     def poll(self, seconds: float) -> None:

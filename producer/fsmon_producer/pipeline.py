@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 from types import FrameType
 
+from fsmon_producer import loader
 from fsmon_producer.capture import Capture
 from fsmon_producer.config import Config
 from fsmon_producer.destination import Destination, InterruptedPublishError
@@ -198,8 +199,6 @@ class Pipeline:
 
 def run(config: Config) -> int:
     """Capture as configured until a signal comes; returns the exit code."""
-    from fsmon_producer import loader  # noqa: PLC0415 - needs BCC, which no other command does
-
     stop = Stop()
     stop.listen()
     session = new_session(config.host_id)

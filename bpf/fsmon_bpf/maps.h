@@ -54,7 +54,7 @@ struct target {
 
 /* Where a walk stands. All its state is in memory: kept in registers, 32 levels exceed the verifier. */
 struct walk {
-    u64 dentry, mnt, sb, root_dentry, root_mnt;
+    u64 dentry, mnt, mnt_root, sb, root_dentry, root_mnt;
     u32 position, state;
 };
 

@@ -33,6 +33,7 @@ static __always_inline int prepend(struct walk *walk, struct path_buffer *buffer
 /* walk: dentry, mnt, root_* and position set by the caller; leaves position and state. */
 static __always_inline void prepend_path(struct walk *walk, struct path_buffer *buffer) {
     walk->state = WALK_DEEP;
+    walk->mnt_root = read64(walk->mnt + VFSMOUNT_ROOT);
     for (int i = 0; i < PATH_DEPTH; i++) {
         u64 dentry = walk->dentry, mnt = walk->mnt;
         if (dentry == walk->root_dentry && mnt == walk->root_mnt) {
@@ -41,7 +42,7 @@ static __always_inline void prepend_path(struct walk *walk, struct path_buffer *
         }
         struct dentry_block block = {};
         bpf_probe_read_kernel(&block, sizeof(block), (void *)(dentry + DENTRY_PARENT));
-        if (dentry == block.parent || dentry == read64(mnt + VFSMOUNT_ROOT)) {
+        if (dentry == block.parent || dentry == walk->mnt_root) {
             u64 mount = mnt - MOUNT_MNT;
             u64 up = read64(mount + MOUNT_PARENT);
             if (up == mount || !up) { /* the root of the mount namespace, or a mount that is in none */
@@ -50,6 +51,7 @@ static __always_inline void prepend_path(struct walk *walk, struct path_buffer *
             }
             walk->dentry = read64(mount + MOUNT_MOUNTPOINT);
             walk->mnt = up + MOUNT_MNT;
+            walk->mnt_root = read64(walk->mnt + VFSMOUNT_ROOT);
             continue;
         }
         if (prepend(walk, buffer, block.name, (block.hash_len >> 32) & 255)) {

@@ -53,11 +53,16 @@ static __always_inline void fill_process(struct scratch *s, void *task) {
     LOAD64(parent, task, TASK_REAL_PARENT);
     LOAD64(cred, task, TASK_CRED);
     LOAD64(nsproxy, task, TASK_NSPROXY);
-    event->process_start = read64(leader + TASK_START_BOOTTIME);
-    event->ppid = read32(parent + TASK_TGID);
-    event->uid = read32(cred + CRED_UID);
-    event->gid = read32(cred + CRED_GID);
-    event->euid = read32(cred + CRED_EUID);
+    LOAD64(event->process_start, leader, TASK_START_BOOTTIME);
+    u32 ppid = 0, uid = 0, gid = 0, euid = 0;
+    LOAD32(ppid, parent, TASK_TGID);
+    LOAD32(uid, cred, CRED_UID);
+    LOAD32(gid, cred, CRED_GID);
+    LOAD32(euid, cred, CRED_EUID);
+    event->ppid = ppid;
+    event->uid = uid;
+    event->gid = gid;
+    event->euid = euid;
 #ifdef TASK_LOGINUID
     u32 loginuid = 0;
     LOAD32(loginuid, task, TASK_LOGINUID);

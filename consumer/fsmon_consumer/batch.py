@@ -1,0 +1,269 @@
+"""A batch: consecutive messages of several partitions, and what decoding makes of them.
+
+Pure but for the schema lookup. A message ends up in exactly one place: a row of ``events``, an
+entry of ``reports``, or a dead letter.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from fsmon_consumer import records
+from fsmon_consumer.columns import BlockError, BlockReader, EventTable
+from fsmon_consumer.dead_letters import DeadLetter, Identity, Reason
+from fsmon_consumer.layout import SchemaMismatchError
+from fsmon_consumer.registry import UnknownSchemaError
+from fsmon_schemas import FramingError, Schema
+from fsmon_schemas.framing import SchemaRef, decode_long, split_frame
+
+_ONE_BY_ONE = 32  # below this, records are looked at singly: halving further saves nothing
+
+
+@dataclass
+class LogSlice:
+    """Consecutive messages of one partition, as three lists of equal length.
+
+    ``generation`` counts this worker's assignments of the partition: a slice read under an older
+    one is worthless.
+    """
+
+    topic: str
+    partition: int
+    generation: int
+    keys: list[bytes | None] = field(default_factory=list)
+    values: list[bytes | None] = field(default_factory=list)
+    offsets: list[int] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.offsets)
+
+    @property
+    def place(self) -> tuple[str, int]:
+        """(topic, partition)."""
+        return self.topic, self.partition
+
+    def cut(self, start: int, stop: int) -> "LogSlice":
+        """The messages at these positions."""
+        return LogSlice(
+            self.topic,
+            self.partition,
+            self.generation,
+            self.keys[start:stop],
+            self.values[start:stop],
+            self.offsets[start:stop],
+        )
+
+
+@dataclass
+class Batch:
+    """Decoded messages. ``slot`` in events, reports and dead is the index into ``slices``."""
+
+    slices: list[LogSlice]
+    events: EventTable
+    reports: list[tuple[int, dict[str, Any]]]
+    dead: list[tuple[int, DeadLetter]]
+
+    def __len__(self) -> int:
+        return sum(map(len, self.slices))
+
+
+@dataclass
+class _Group:
+    """Messages of one writer schema: bodies without frame, and where each came from."""
+
+    ref: SchemaRef
+    prefix: bytes
+    bodies: list[bytes] = field(default_factory=list)
+    keys: list[bytes | None] = field(default_factory=list)
+    slots: list[int] = field(default_factory=list)
+    offsets: list[int] = field(default_factory=list)
+
+
+class Decoder:
+    """Makes batches of log slices; keeps one block reader a writer schema."""
+
+    def __init__(self, reports_topic: str, find_schema: Callable[[SchemaRef], Schema]) -> None:
+        """``find_schema`` raises UnknownSchemaError, or a RetryableError, which passes through."""
+        self._reports_topic = reports_topic
+        self._find_schema = find_schema
+        self._readers: dict[SchemaRef, BlockReader] = {}
+
+    def decode(self, slices: Sequence[LogSlice], latest: datetime) -> Batch:
+        """Sort every message of ``slices`` into rows, reports and dead letters.
+
+        An event after ``latest`` is refused: a clock that far ahead would make partitions that
+        retention never reaches.
+        """
+        batch = Batch(list(slices), EventTable.build([]), [], [])
+        parts = []
+        for group in self._group(batch):
+            try:
+                reader = self._reader(group.ref)
+            except (UnknownSchemaError, SchemaMismatchError) as error:
+                known = isinstance(error, SchemaMismatchError)
+                reason = Reason.WRONG_SCHEMA if known else Reason.UNKNOWN_SCHEMA
+                for index in range(len(group.bodies)):
+                    self._bury(batch, group, index, reason, str(error))
+                continue
+            parts.extend(self._read(batch, group, reader, 0, len(group.bodies)))
+        events, refused = EventTable.build(parts).split_unstorable(latest)
+        batch.events = events
+        for check, rows in refused:
+            self._bury_rows(batch, rows, Reason(check))
+        return batch
+
+    def _reader(self, ref: SchemaRef) -> BlockReader:
+        if ref not in self._readers:
+            self._readers[ref] = BlockReader(self._find_schema(ref))
+        return self._readers[ref]
+
+    def _group(self, batch: Batch) -> Iterable[_Group]:
+        groups: dict[bytes, _Group] = {}
+        group = _Group(
+            split_frame(b"\0\0\0\0\0")[0], b"\xff"
+        )  # no message starts so: the first lookup misses
+        for slot, piece in enumerate(batch.slices):
+            if piece.topic == self._reports_topic:
+                self._read_reports(batch, slot, piece)
+                continue
+            for key, value, offset in zip(piece.keys, piece.values, piece.offsets, strict=True):
+                if value is None or not value.startswith(group.prefix):
+                    try:
+                        ref, start = split_frame(value or b"")
+                    except FramingError as error:
+                        letter = DeadLetter(
+                            *piece.place, offset, key, value, None, Reason.FRAMING, str(error)
+                        )
+                        batch.dead.append((slot, letter))
+                        continue
+                    assert value is not None
+                    group = groups.setdefault(value[:start], _Group(ref, value[:start]))
+                group.bodies.append(value[len(group.prefix) :])
+                group.keys.append(key)
+                group.slots.append(slot)
+                group.offsets.append(offset)
+        return groups.values()
+
+    def _read(
+        self, batch: Batch, group: _Group, reader: BlockReader, start: int, stop: int
+    ) -> Iterable[tuple[Any, Sequence[int], Sequence[int]]]:
+        """Frames of the sound records in [start, stop); the others become dead letters."""
+        try:
+            frame = reader.read(group.bodies[start:stop], group.keys[start:stop])
+        except BlockError as error:
+            if stop - start > _ONE_BY_ONE:
+                middle = (start + stop) // 2
+                yield from self._read(batch, group, reader, start, middle)
+                yield from self._read(batch, group, reader, middle, stop)
+            elif stop - start > 1:
+                for index in range(start, stop):
+                    yield from self._read_one(batch, group, reader, index)
+            else:
+                self._bury(batch, group, start, Reason.UNDECODABLE, str(error))
+        else:
+            yield frame, group.slots[start:stop], group.offsets[start:stop]
+
+    def _read_one(
+        self, batch: Batch, group: _Group, reader: BlockReader, index: int
+    ) -> Iterable[tuple[Any, Sequence[int], Sequence[int]]]:
+        try:
+            record = records.decode(self._find_schema(group.ref), group.bodies[index])
+        except records.RecordError as error:
+            self._bury(batch, group, index, Reason.UNDECODABLE, str(error))
+            return
+        key = group.keys[index]
+        if record["host_id"].encode() != key:
+            detail = f"host_id is {record['host_id']!r}, the message's key {key!r}"
+            self._bury(batch, group, index, Reason.KEY_MISMATCH, detail)
+            return
+        yield from self._read(batch, group, reader, index, index + 1)
+
+    def _read_reports(self, batch: Batch, slot: int, piece: LogSlice) -> None:
+        for key, value, offset in zip(piece.keys, piece.values, piece.offsets, strict=True):
+            ref: SchemaRef | None = None
+            try:
+                ref, start = split_frame(value or b"")
+                schema = self._find_schema(ref)
+                if schema.declared.get("name", "").rpartition(".")[2] != "CaptureReport":
+                    raise SchemaMismatchError("a schema of something else than CaptureReport")
+                record = records.decode(schema, (value or b"")[start:])
+            except FramingError as error:
+                reason, detail = Reason.FRAMING, str(error)
+            except UnknownSchemaError as error:
+                reason, detail = Reason.UNKNOWN_SCHEMA, str(error)
+            except SchemaMismatchError as error:
+                reason, detail = Reason.WRONG_SCHEMA, str(error)
+            except records.RecordError as error:
+                reason, detail = Reason.UNDECODABLE, str(error)
+            else:
+                expected = f"{record['host_id']}/{record['session']}"
+                if key == expected.encode():
+                    batch.reports.append((slot, record))
+                    continue
+                reason, detail = (
+                    Reason.KEY_MISMATCH,
+                    f"the report is of {expected!r}, the message's key {key!r}",
+                )
+            batch.dead.append((slot, DeadLetter(*piece.place, offset, key, value, ref, reason, detail)))
+
+    def _bury(self, batch: Batch, group: _Group, index: int, reason: Reason, detail: str) -> None:
+        slot, body, key = group.slots[index], group.bodies[index], group.keys[index]
+        piece = batch.slices[slot]
+        identity = None if reason in {Reason.WRONG_SCHEMA, Reason.UNKNOWN_SCHEMA} else _identity(body, key)
+        letter = DeadLetter(
+            *piece.place, group.offsets[index], key, group.prefix + body, group.ref, reason, detail, identity
+        )
+        batch.dead.append((slot, letter))
+
+    def _bury_rows(self, batch: Batch, rows: EventTable, reason: Reason) -> None:
+        details = {
+            Reason.NEGATIVE: "session or seq is below 0",
+            Reason.TIME: "a time before 1970 or too far ahead of this consumer's clock",
+            Reason.NUL: "a text holds U+0000",
+        }
+        for slot, offset, host_id, session, seq in rows.places():
+            bury_row(batch, slot, offset, Identity(host_id, session, seq), reason, details[reason])
+
+
+def bury_row(batch: Batch, slot: int, offset: int, identity: Identity, reason: Reason, detail: str) -> None:
+    """Add the dead letter of a message that had decoded; its frame is read again."""
+    piece = batch.slices[slot]
+    index = piece.offsets.index(offset)
+    value = piece.values[index]
+    ref = split_frame(value or b"")[0]
+    letter = DeadLetter(*piece.place, offset, piece.keys[index], value, ref, reason, detail, identity)
+    batch.dead.append((slot, letter))
+
+
+def refuse(batch: Batch, detail: str) -> Batch:
+    """The batch of one message that PostgreSQL refused, with that message as a dead letter."""
+    refused = Batch(batch.slices, EventTable.build([]), [], list(batch.dead))
+    for slot, offset, host_id, session, seq in batch.events.places():
+        bury_row(refused, slot, offset, Identity(host_id, session, seq), Reason.REFUSED, detail)
+    for slot, report in batch.reports:
+        piece = batch.slices[slot]
+        letter = DeadLetter(
+            *piece.place,
+            piece.offsets[0],
+            piece.keys[0],
+            piece.values[0],
+            None,
+            Reason.REFUSED,
+            f"{detail}: {report}",
+        )
+        refused.dead.append((slot, letter))
+    return refused
+
+
+def _identity(body: bytes, key: bytes | None) -> Identity | None:
+    """host_id, session and seq at the head of a body, if they decode and the host is the key's."""
+    try:
+        length, position = decode_long(body, 0)
+        host = body[position : position + length] if 0 < length <= len(body) else b""
+        session, position = decode_long(body, position + length)
+        seq, _ = decode_long(body, position)
+        identity = Identity(host.decode(), session, seq)
+    except (FramingError, UnicodeDecodeError):
+        return None
+    return identity if host == key and session >= 0 and seq >= 0 else None

@@ -1,0 +1,126 @@
+"""Owning partitions: the epoch fence that makes two workers on one partition harmless."""
+
+import logging
+import time
+from dataclasses import dataclass
+from datetime import timedelta
+
+from fsmon_consumer.store import Database, TransactionConflictError, statement
+from fsmon_schemas import FatalError
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class LogBounds:
+    """What the broker says of a partition: its topic's id, first offset, and the next to be written."""
+
+    topic_id: str
+    start: int
+    end: int
+
+
+@dataclass(frozen=True)
+class Claim:
+    """Our right to write a partition, as long as the database still holds this epoch."""
+
+    topic_id: str
+    epoch: int
+    next_offset: int
+
+
+def adopt(database: Database, *, group: str, cluster_id: str) -> str:
+    """Bind this database to one group of one cluster, at the first call; returns the database's id.
+
+    FatalError where it already belongs to another: its offsets would mean other messages.
+    """
+    [(database_id, its_group, its_cluster)] = database.rows(
+        statement("adopt_installation"), {"group_id": group, "cluster_id": cluster_id}
+    )
+    if its_group != group:
+        raise FatalError(
+            f"this database belongs to the consumer group {its_group!r}, not {group!r}: "
+            "every event would be stored twice; use that group, or another database"
+        )
+    if its_cluster != cluster_id:
+        raise FatalError(
+            f"this database holds offsets of the Kafka cluster {its_cluster}, and the brokers are of {cluster_id}; "
+            "check --bootstrap-servers, or use another database"
+        )
+    return str(database_id)
+
+
+def foreign_group(group: str, place: tuple[str, int], other: str) -> FatalError:
+    """The error when the group's committed offsets were written for another database."""
+    return FatalError(
+        f"the consumer group {group!r} is filling another database (id {other}, seen on {place[0]}[{place[1]}]): "
+        "each would get a part of the events; give this database a group of its own with --group"
+    )
+
+
+def claim(
+    database: Database, place: tuple[str, int], log: LogBounds, *, worker: str, takeover_after: timedelta
+) -> Claim:
+    """Take the partition ``place``, fencing off whoever had it; the first claim starts at the log's beginning.
+
+    Where its row stays locked for ``takeover_after`` the owner hangs (a backend waiting in COPY
+    obeys no timeout and no cancel), and its backend is terminated. FatalError where the stored
+    offset lies beyond the log's end.
+    """
+    topic, partition = place
+    deadline = time.monotonic() + takeover_after.total_seconds()
+    parameters = {
+        "topic": topic,
+        "partition": partition,
+        "topic_id": log.topic_id,
+        "log_start": log.start,
+        "worker": worker,
+    }
+    while True:
+        try:
+            with database.transaction():
+                database.rows("SET LOCAL lock_timeout = '1s'")
+                [(epoch, next_offset, topic_id)] = database.rows(statement("claim"), parameters)
+                start, skipped = _where_to_start(place, log, next_offset, topic_id)
+                if start != next_offset or topic_id != log.topic_id:
+                    database.rows(
+                        statement("rewind_claim"),
+                        parameters | {"next_offset": start, "skipped": skipped},
+                    )
+        except TransactionConflictError:
+            if time.monotonic() < deadline:
+                continue
+            for _, owner in database.rows(statement("terminate_owner"), parameters):
+                _log.warning(
+                    "%s[%d]: ended the database session of %s, which held the partition and did not let go",
+                    topic, partition, owner,
+                )  # fmt: skip
+            deadline = time.monotonic() + takeover_after.total_seconds()
+        else:
+            return Claim(log.topic_id, epoch, start)
+
+
+def _where_to_start(
+    place: tuple[str, int], log: LogBounds, next_offset: int, topic_id: str
+) -> tuple[int, int]:
+    """(offset to go on at, messages skipped because the log no longer has them)."""
+    topic, partition = place
+    if topic_id != log.topic_id:
+        _log.warning(
+            "%s[%d]: the topic was deleted and made anew; starting at its beginning", topic, partition
+        )
+        return log.start, 0
+    if next_offset < log.start:
+        _log.error(
+            "%s[%d]: %d messages were deleted by Kafka's retention before they were read; they are lost. "
+            "Raise the topic's retention.ms, or run more consumers",
+            topic, partition, log.start - next_offset,
+        )  # fmt: skip
+        return log.start, log.start - next_offset
+    if next_offset > log.end:
+        raise FatalError(
+            f"{topic}[{partition}]: stored up to offset {next_offset}, but the log ends at {log.end}: "
+            "the broker has lost messages (restored from a backup, or unclean leader election). "
+            "Check the cluster; to go on, set next_offset of this partition in table offsets by hand"
+        )
+    return next_offset, 0

@@ -1,0 +1,56 @@
+"""Messages that cannot be stored, and why."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from fsmon_schemas.framing import Fingerprint, RegistryId, SchemaRef
+
+
+class Reason(StrEnum):
+    """Why a message was refused: the ``reason`` column, documented for operators."""
+
+    FRAMING = "framing"  # neither of the two framings
+    UNKNOWN_SCHEMA = "unknown_schema"  # the registry, or this version, knows no such schema
+    WRONG_SCHEMA = "wrong_schema"  # a known schema, of something else
+    UNDECODABLE = "undecodable"  # the body is no record of the schema it names
+    KEY_MISMATCH = "key_mismatch"  # key and content name different hosts
+    NUL = "nul"  # a text holds U+0000, which PostgreSQL cannot store
+    TIME = "time"  # a time before 1970 or too far in the future
+    NEGATIVE = "negative"  # session or seq below 0
+    IDENTITY_CONFLICT = "identity_conflict"  # a seq seen before, on an event newer than all seen
+    REFUSED = "refused"  # PostgreSQL refused the row
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What an event says it is."""
+
+    host_id: str
+    session: int
+    seq: int
+
+
+@dataclass(frozen=True)
+class DeadLetter:
+    """One refused message. ``identity`` only where the prefix decodes and agrees with the key."""
+
+    topic: str
+    partition: int
+    offset: int
+    key: bytes | None
+    value: bytes | None
+    schema: SchemaRef | None
+    reason: Reason
+    detail: str
+    identity: Identity | None = None
+
+
+def schema_text(schema: SchemaRef | None) -> str | None:
+    """How the ``schema_ref`` column names a writer schema."""
+    match schema:
+        case RegistryId(number):
+            return f"registry id {number}"
+        case Fingerprint(crc):
+            return f"fingerprint {crc.hex()}"
+        case None:
+            return None

@@ -1,0 +1,163 @@
+"""The hourly partitions of file_events: made ahead, made on demand, retired.
+
+A new partition is made beside the table and attached, which takes SHARE UPDATE EXCLUSIVE on
+file_events and disturbs neither readers nor writers (``PARTITION OF`` takes ACCESS EXCLUSIVE).
+It is empty, so ATTACH has nothing to check. All changes hold one advisory lock.
+"""
+
+import logging
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import LiteralString, cast
+
+from fsmon_consumer.store import Database, TransactionConflictError, statement
+
+_log = logging.getLogger(__name__)
+_LOCK = 0x66736D6F_6E000002  # pg_advisory_lock key: "fsmon", 2
+_PREFIX = "file_events_"
+HOUR = timedelta(hours=1)
+
+
+@dataclass(frozen=True)
+class Partition:
+    """One attached hour: rows and bytes as PostgreSQL estimates them; ``detaching`` if half detached."""
+
+    start: datetime
+    rows: int
+    size: int
+    detaching: bool
+
+    @property
+    def name(self) -> str:
+        """The table's name."""
+        return table_name(self.start)
+
+
+def hour_of(moment: datetime) -> datetime:
+    """The start of the UTC hour that holds ``moment``."""
+    return moment.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
+
+
+def table_name(start: datetime) -> str:
+    """Name of the partition for the hour that begins at ``start``."""
+    return f"{_PREFIX}{start.astimezone(UTC):%Y%m%d%H}"
+
+
+def list_partitions(database: Database) -> list[Partition]:
+    """All partitions, oldest first."""
+    return [
+        Partition(
+            datetime.strptime(name.removeprefix(_PREFIX) + "+0000", "%Y%m%d%H%z"), rows, size, detaching
+        )
+        for name, rows, size, detaching in database.rows(statement("list_partitions"))
+    ]
+
+
+def create(database: Database, hours: Iterable[datetime]) -> list[datetime]:
+    """Make the partitions of these hours that are not there; returns the hours made."""
+    wanted = sorted({hour_of(hour) for hour in hours})
+    with _maintenance(database):
+        there = {each.start for each in list_partitions(database)}
+        missing = [hour for hour in wanted if hour not in there]
+        for hour in missing:
+            name, start, stop = table_name(hour), hour.isoformat(), (hour + HOUR).isoformat()
+            with database.transaction():
+                database.rows("SET LOCAL lock_timeout = '2s'")
+                # Names and bounds are made from a datetime above: there is nothing to escape.
+                database.rows(_sql(f"CREATE TABLE {name} (LIKE file_events INCLUDING ALL)"))
+                database.rows(
+                    _sql(
+                        f"ALTER TABLE file_events ATTACH PARTITION {name} FOR VALUES FROM ('{start}') TO ('{stop}')"
+                    )
+                )
+    if missing:
+        _log.info(
+            "made %d partitions, %s to %s", len(missing), table_name(missing[0]), table_name(missing[-1])
+        )
+    return missing
+
+
+def retire(database: Database, before: datetime) -> list[Partition]:
+    """Drop the partitions that end at or before ``before``; returns them.
+
+    DETACH CONCURRENTLY waits for readers of that partition and blocks nobody meanwhile. One that
+    was cancelled half-way blocks every other, so it is finalised first.
+    """
+    with _maintenance(database):
+        found = list_partitions(database)
+        for each in found:
+            if each.detaching:
+                database.rows(_sql(f"ALTER TABLE file_events DETACH PARTITION {each.name} FINALIZE"))
+        old = [each for each in found if each.start + HOUR <= before or each.detaching]
+        for each in old:
+            if not each.detaching:
+                database.rows(_sql(f"ALTER TABLE file_events DETACH PARTITION {each.name} CONCURRENTLY"))
+            database.rows(_sql(f"DROP TABLE {each.name}"))
+            _log.info("retired partition %s (about %d rows)", each.name, each.rows)
+    return old
+
+
+def create_ahead(database: Database, ahead: int) -> list[datetime]:
+    """Make the partitions of the last, this and the ``ahead`` coming hours."""
+    return create(database, _coming(hour_of(datetime.now(UTC)), ahead))
+
+
+def retire_past(database: Database, retention: timedelta) -> list[Partition]:
+    """Drop the partitions that ended more than ``retention`` ago."""
+    return retire(database, datetime.now(UTC) - retention)
+
+
+def _coming(hour: datetime, ahead: int) -> list[datetime]:
+    return [hour + HOUR * step for step in range(-1, ahead + 1)]
+
+
+class PartitionPlan:
+    """Knows which hours have their partition, so that a flush asks the database only for new ones."""
+
+    def __init__(self, *, ahead: int, retention: timedelta) -> None:
+        self._ahead = ahead
+        self._retention = retention
+        self._there: set[datetime] = set()
+        self._planned: datetime | None = None
+
+    def forget(self) -> None:
+        """Nothing is known any more: another worker may have retired a partition."""
+        self._there.clear()
+        self._planned = None
+
+    def ensure(self, database: Database, hours: Iterable[datetime]) -> None:
+        """Make sure that events of these hours can be stored."""
+        missing = [hour for hour in hours if hour not in self._there]
+        if missing:
+            create(database, missing)
+            self._there.update(missing)
+
+    def maintain(self, database: Database, now: datetime) -> None:
+        """Once an hour: make the coming partitions and retire those past retention."""
+        hour = hour_of(now)
+        if self._planned == hour:
+            return
+        self.ensure(database, _coming(hour, self._ahead))
+        retire(database, now - self._retention)
+        self._planned = hour
+
+
+@contextmanager
+def _maintenance(database: Database) -> Iterator[None]:
+    """Hold the maintenance lock for the block; TransactionConflictError if another keeps it for 10 s."""
+    with database.transaction():
+        database.rows("SET LOCAL lock_timeout = '10s'")
+        try:
+            database.rows("SELECT pg_advisory_lock(%s)", [_LOCK])
+        except TransactionConflictError as error:
+            raise TransactionConflictError(f"another session is changing partitions: {error}") from error
+    try:
+        yield
+    finally:
+        database.rows("SELECT pg_advisory_unlock(%s)", [_LOCK])
+
+
+def _sql(text: str) -> LiteralString:
+    return cast("LiteralString", text)

@@ -1,0 +1,37 @@
+"""Single records through fastavro: capture reports, suspects from a bad block, and `tail`.
+
+The only module of the consumer that imports fastavro. The columnar path (columns.py) is for
+everything that comes in numbers; this one is slow and exact.
+"""
+
+import io
+from typing import Any
+
+import fastavro
+
+from fsmon_schemas import FsmonError, Schema
+
+
+class RecordError(FsmonError):
+    """The bytes are not exactly one record of the schema."""
+
+
+def decode(schema: Schema, body: bytes) -> dict[str, Any]:
+    """One record from exactly ``body``; RecordError where it is cut short or bytes are left."""
+    stream = io.BytesIO(body)
+    try:
+        record = fastavro.schemaless_reader(stream, schema.parsed, None)
+    except Exception as error:  # noqa: BLE001 - fastavro raises whatever the bytes lead it to: EOFError, IndexError, …
+        raise RecordError(f"{type(error).__name__}: {error}") from error
+    left = len(body) - stream.tell()
+    if left:
+        raise RecordError(f"{left} bytes left over after the record")
+    assert isinstance(record, dict)
+    return record
+
+
+def encode(schema: Schema, record: dict[str, Any]) -> bytes:
+    """The Avro body of ``record``, without framing."""
+    stream = io.BytesIO()
+    fastavro.schemaless_writer(stream, schema.parsed, record)
+    return stream.getvalue()

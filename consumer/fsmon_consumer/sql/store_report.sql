@@ -1,0 +1,32 @@
+-- Reports are cumulative: only the newest counts. An offset once known is kept.
+INSERT INTO reports AS r (
+    host_id, session, time, boot_time, session_start, boot_id, hostname, kernel, version, backend, state, end_reason,
+    emitted, next_seq, acked_seq, backlog, acked_partition, acked_offset, operations, lost, uncovered
+)
+VALUES (
+    %(host_id)s, %(session)s, %(time)s, %(boot_time)s, %(session_start)s, %(boot_id)s, %(hostname)s, %(kernel)s,
+    %(version)s, %(backend)s, %(state)s, %(end_reason)s, %(emitted)s, %(next_seq)s, %(acked_seq)s, %(backlog)s,
+    %(acked_partition)s, %(acked_offset)s, %(operations)s, %(lost)s, %(uncovered)s
+)
+ON CONFLICT (host_id, session) DO UPDATE SET
+    time = EXCLUDED.time,
+    boot_time = EXCLUDED.boot_time,
+    session_start = EXCLUDED.session_start,
+    boot_id = EXCLUDED.boot_id,
+    hostname = EXCLUDED.hostname,
+    kernel = EXCLUDED.kernel,
+    version = EXCLUDED.version,
+    backend = EXCLUDED.backend,
+    state = EXCLUDED.state,
+    end_reason = EXCLUDED.end_reason,
+    emitted = EXCLUDED.emitted,
+    next_seq = EXCLUDED.next_seq,
+    acked_seq = EXCLUDED.acked_seq,
+    backlog = EXCLUDED.backlog,
+    acked_partition = coalesce(EXCLUDED.acked_partition, r.acked_partition),
+    acked_offset = coalesce(EXCLUDED.acked_offset, r.acked_offset),
+    operations = EXCLUDED.operations,
+    lost = EXCLUDED.lost,
+    uncovered = EXCLUDED.uncovered,
+    stored_at = clock_timestamp()
+WHERE EXCLUDED.boot_time >= r.boot_time

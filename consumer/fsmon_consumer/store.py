@@ -1,0 +1,174 @@
+"""The connection to PostgreSQL: the only module that imports psycopg.
+
+Errors are sorted by SQLSTATE, never by psycopg's class: a COPY column of the wrong width is 08P01,
+which psycopg calls an OperationalError as it calls a lost connection, and would be retried for ever.
+"""
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache
+from importlib.resources import files
+from typing import Any, LiteralString, cast
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict
+from psycopg.types.json import Jsonb
+
+from fsmon_schemas import ConfigError, FatalError, FsmonError, RetryableError
+
+# PostgreSQL manual, appendix A. A class is the first two characters.
+_AGAIN = {"40001", "40P01", "55P03", "57014", "25P03"}  # this transaction failed, the connection may be sound
+_AWAY_CLASSES = {
+    "08",
+    "53",
+    "57",
+    "58",
+    "25",
+}  # connection, resources, operator intervention, i/o, read-only standby
+_REFUSED_CLASSES = {"22", "23", "54"}  # data, integrity, program limit: these rows, whenever they come
+_NO_SCHEMA = {"42P01", "42703", "3F000"}
+# libpq gives no SQLSTATE for a refused connection, and translates nothing it did not get translated:
+# a server with other lc_messages is waited for with its own words in the log.
+_NEVER_CONNECTS = (
+    "authentication failed",
+    "no password supplied",
+    "does not exist",
+    "no pg_hba.conf entry",
+    "permission denied",
+)
+
+
+class DatabaseAwayError(RetryableError):
+    """The connection is lost or the server cannot work now: connect again later."""
+
+
+class TransactionConflictError(RetryableError):
+    """The transaction lost against another one (deadlock, lock timeout): run it again."""
+
+
+class NoPartitionError(RetryableError):
+    """No partition of file_events takes a row (23514): plan partitions anew."""
+
+
+class RowRefusedError(FsmonError):
+    """PostgreSQL will refuse one of these rows however often it is sent."""
+
+
+@cache
+def statement(name: str) -> LiteralString:
+    """The text of ``sql/<name>.sql``."""
+    return cast(
+        "LiteralString", (files("fsmon_consumer") / "sql" / f"{name}.sql").read_text(encoding="utf-8")
+    )
+
+
+def as_json(value: object) -> object:
+    """Wrap a value for a jsonb parameter."""
+    return Jsonb(value)
+
+
+class Database:
+    """One connection, for one thread. Statements run in autocommit or in ``transaction()``."""
+
+    def __init__(self, dsn: str, *, role: str) -> None:
+        """``dsn`` may be empty: libpq's PG* variables hold then. ``role`` shows in pg_stat_activity."""
+        try:
+            given = conninfo_to_dict(dsn)
+        except psycopg.Error as error:
+            raise ConfigError(f"the DSN is not one that libpq understands: {error}") from error
+        self._dsn = dsn
+        # Without these a server that vanished behind a firewall is waited for a quarter of an hour.
+        wanted = {
+            "connect_timeout": "10",
+            "tcp_user_timeout": "30000",
+            "application_name": f"fsmon-consumer {role}",
+        }
+        variables = {"connect_timeout": "PGCONNECT_TIMEOUT", "application_name": "PGAPPNAME"}
+        self._defaults = {
+            name: value
+            for name, value in wanted.items()
+            if name not in given and not os.environ.get(variables.get(name, ""))
+        }
+        self._connection: psycopg.Connection[tuple[Any, ...]] | None = None
+
+    def connect(self) -> None:
+        """Connect anew; DatabaseAwayError, or FatalError where the server will never let us in."""
+        self.close()
+        try:
+            self._connection = psycopg.connect(
+                self._dsn, autocommit=True, **cast("dict[str, Any]", self._defaults)
+            )
+        except psycopg.Error as error:
+            text = " ".join(str(error).split())
+            if any(pattern in text for pattern in _NEVER_CONNECTS):
+                raise FatalError(
+                    f"PostgreSQL refuses this connection: {text}; check --dsn, FSMON_DSN or the PG* variables"
+                ) from error
+            raise DatabaseAwayError(f"cannot connect to PostgreSQL: {text}") from error
+
+    def close(self) -> None:
+        """Drop the connection, whatever state it is in."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """A transaction: committed at the end of the block, rolled back by any exception."""
+        with _sorted_errors(), self._open().transaction():
+            yield
+
+    def rows(
+        self, query: LiteralString, parameters: Sequence[object] | dict[str, object] = ()
+    ) -> list[tuple[Any, ...]]:
+        """Run one statement and return its rows; none where it returns none."""
+        with _sorted_errors():
+            cursor = self._open().execute(query, parameters or None)
+            return cursor.fetchall() if cursor.description else []
+
+    def copy(self, query: LiteralString, chunks: Iterable[bytes]) -> None:
+        """Send ``chunks`` through a COPY … FROM STDIN."""
+        with _sorted_errors(), self._open().cursor().copy(query) as copy:
+            for chunk in chunks:
+                copy.write(chunk)
+
+    def _open(self) -> psycopg.Connection[tuple[Any, ...]]:
+        if self._connection is None:
+            raise DatabaseAwayError("not connected to PostgreSQL")
+        return self._connection
+
+
+@contextmanager
+def _sorted_errors() -> Iterator[None]:
+    try:
+        yield
+    except psycopg.Error as error:
+        raise _sort(error) from error
+
+
+def _sort(error: psycopg.Error) -> FsmonError:
+    code, text = error.sqlstate, " ".join(str(error).split())
+    if code is None:
+        # Raised by libpq or psycopg itself. A wrong argument would be a ProgrammingError.
+        if isinstance(error, psycopg.ProgrammingError | psycopg.DataError):
+            return FatalError(f"the database driver refuses a statement: {text}; please report it")
+        return DatabaseAwayError(f"lost the connection to PostgreSQL: {text}")
+    text = f"{text} (SQLSTATE {code})"
+    if code == "23514" and "no partition" in text:
+        return NoPartitionError(text)
+    if code in _AGAIN:
+        return TransactionConflictError(text)
+    if code in _NO_SCHEMA:
+        return FatalError(
+            f"the database's schema is not the one this version needs: {text}; run fsmon-consumer migrate"
+        )
+    if code[:2] in _REFUSED_CLASSES:
+        return RowRefusedError(text)
+    if code[:2] in _AWAY_CLASSES and code != "08P01":
+        return DatabaseAwayError(f"PostgreSQL cannot work now: {text}")
+    if code == "42501":
+        return FatalError(
+            f"this database role lacks a privilege: {text}; connect as the role that ran migrate"
+        )
+    return FatalError(f"PostgreSQL refuses a statement: {text}")

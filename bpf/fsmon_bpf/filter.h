@@ -87,7 +87,8 @@ static __always_inline u32 is_watched(struct scratch *s, struct target *target) 
     fresh.epoch = epoch;
     fresh.expires = now + VERDICT_JIFFIES;
     /* A file with several names may be watched through another of them: its "no" is not remembered. */
-    if (fresh.watched || target->nlink <= 1 || (target->mode & S_IFMT) == S_IFDIR) verdicts.update(&key, &fresh);
+    if (fresh.watched || target->nlink <= 1 || (target->mode & S_IFMT) == S_IFDIR)
+        verdicts.update(&key, &fresh);
     return fresh.watched;
 }
 

@@ -12,7 +12,7 @@ struct task_struct;
 #define OVERLAYFS_SUPER_MAGIC 0x794c7630
 #define S_IFMT 00170000
 #define S_IFDIR 0040000
-#define MODE_TYPE(mode) (((mode) & S_IFMT) >> 12)
+#define MODE_TYPE(mode) (((mode)&S_IFMT) >> 12)
 #define EBADF 9
 
 /* struct pt_regs of x86-64 (arch/x86/include/asm/ptrace.h): where a call's arguments and number stay put

@@ -47,7 +47,7 @@ BPF_ARRAY(marker, struct inode_key, 1);
 struct target {
     u64 dentry, mnt, inode, ino, sb;
     u32 dev, generation, mode, nlink;
-    u32 named;    /* name is set: path = path of dentry + "/" + name */
+    u32 named; /* name is set: path = path of dentry + "/" + name */
     u32 name_len;
     char name[256];
 };
@@ -76,9 +76,9 @@ struct scratch {
     struct walk walk;
     struct component last;
     u32 has_other; /* target_path is the path of other */
-    u64 node; /* where a list is being followed */
+    u64 node;      /* where a list is being followed */
     u64 candidates[MOUNTS_COMPARED];
-    u64 best;      /* of candidates seen so far, and how good it is */
+    u64 best; /* of candidates seen so far, and how good it is */
     u32 best_len, found;
     volatile u32 parent, victim, second; /* indices of noted inodes; in memory, or the verifier tries each */
     u32 spare;

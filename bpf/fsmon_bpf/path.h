@@ -63,8 +63,8 @@ static __always_inline void prepend_path(struct walk *walk, struct path_buffer *
 }
 
 /* The target's path as text in the buffer. */
-static __always_inline void path_of(struct scratch *s, void *task, struct target *target, struct path_buffer *buffer,
-                                    struct text *path) {
+static __always_inline void path_of(struct scratch *s, void *task, struct target *target,
+                                    struct path_buffer *buffer, struct text *path) {
     struct walk *walk = &s->walk;
     task_root(task, walk);
     walk->position = PATH_CAP - 1;

@@ -15,6 +15,10 @@
 #include "ops/fd.h"
 #include "ops/open.h"
 #include "ops/names.h"
+#include "ops/delete.h"
+#include "ops/make.h"
+#include "ops/attributes.h"
+#include "ops/rename.h"
 #include "ops/exec.h"
 
 BPF_PROG_ARRAY(bodies, 16);

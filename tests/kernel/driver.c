@@ -73,7 +73,8 @@ static char *full(const char *format, ...) {
     return text;
 }
 
-static void expect_pid(int pid, const char *op, const char *path, const char *target, long result, const char *asked) {
+static void expect_pid(int pid, const char *op, const char *path, const char *target, long result,
+                       const char *asked) {
     fprintf(out, "%d\t%s\t%s\t%s\t%ld\t%s\n", pid, op, path, target, result, asked);
 }
 
@@ -388,7 +389,8 @@ int main(int argc, char **argv) {
         absent_fd = open("/var/tmp", O_TMPFILE | O_RDWR, 0600);
         if (absent_fd < 0 || ftruncate(absent_fd, 65536L * 200 * count)) return 1;
     }
-    void (*groups[])(int) = {opens, reads_and_writes, sizes, removals, renames, links, attributes, executions};
+    void (*groups[])(int) = {opens, reads_and_writes, sizes,     removals, renames,
+                             links, attributes,       executions};
     for (int i = 0; i < count; i++)
         for (size_t group = 0; group < sizeof groups / sizeof *groups; group++) groups[group](i);
     fclose(out);

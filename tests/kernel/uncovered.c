@@ -22,7 +22,8 @@ static long compat(long nr, long b, long c, long d) {
 int main(int argc, char **argv) {
     if (argc != 2) return 2;
     /* 32-bit calls take 32-bit pointers. */
-    char *low = mmap((void *)0x10000000, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+    char *low = mmap((void *)0x10000000, 4096, PROT_READ | PROT_WRITE,
+                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
     if (low == MAP_FAILED) return 1;
     snprintf(low, 4096, "%s/compat", argv[1]);
     int fd = open(low, O_CREAT | O_WRONLY, 0600);
@@ -31,7 +32,8 @@ int main(int argc, char **argv) {
     if (compat(10, (long)low, 0, 0)) return 4;      /* unlink */
     aio_context_t context = 0;
     if (syscall(SYS_io_setup, 4, &context)) return 5;
-    struct iocb request = {.aio_fildes = fd, .aio_lio_opcode = IOCB_CMD_PWRITE, .aio_buf = (long)low, .aio_nbytes = 3};
+    struct iocb request = {
+        .aio_fildes = fd, .aio_lio_opcode = IOCB_CMD_PWRITE, .aio_buf = (long)low, .aio_nbytes = 3};
     struct iocb *requests[] = {&request};
     if (syscall(SYS_io_submit, context, 1, requests) != 1) return 6;
     struct io_uring_params params;

@@ -22,7 +22,8 @@ static __always_inline int take_file(struct scratch *s, void *task, u32 fd) {
 
 /* Unlinked while it was open: no longer hashed, and not the root of its file system. */
 static __always_inline u32 is_deleted(struct target *target) {
-    return !read64(target->dentry + DENTRY_HASH_PPREV) && read64(target->dentry + DENTRY_PARENT) != target->dentry;
+    return !read64(target->dentry + DENTRY_HASH_PPREV) &&
+           read64(target->dentry + DENTRY_PARENT) != target->dentry;
 }
 
 static __always_inline int file_operation(struct scratch *s, void *task, u32 fd, u32 op) {

@@ -75,7 +75,7 @@ def _demo(stack: Stack) -> int:
         for consumer in consumers:
             if consumer.stop(timeout=30) != 0:
                 raise ServiceError(f"{consumer.name} failed: see {consumer.log}")
-        tables.show(database)
+        tables.show(database, _WATCHED)
         verdict = _verdict(database, audit.returncode)
     stack.stop()
     return verdict

@@ -1,5 +1,6 @@
 """What the demo shows of the stored events, all of it plain SQL on file_events."""
 
+from pathlib import Path
 from typing import LiteralString
 
 import psycopg
@@ -8,7 +9,7 @@ from rich.table import Table
 
 _BY_OPERATION: LiteralString = """
 SELECT op AS operation, count(*) AS events, count(*) FILTER (WHERE result < 0) AS failed,
-       sum(result) FILTER (WHERE op IN ('read', 'write') AND result > 0) AS bytes
+       (sum(result) FILTER (WHERE op IN ('read', 'write') AND result > 0))::bigint AS bytes
 FROM file_events GROUP BY op ORDER BY events DESC
 """
 _BY_PROCESS: LiteralString = """
@@ -16,13 +17,14 @@ SELECT comm AS process, count(*) AS events, count(DISTINCT pid) AS processes, co
 FROM file_events GROUP BY comm ORDER BY events DESC LIMIT 12
 """
 _SAMPLE: LiteralString = """
-SELECT to_char(time, 'HH24:MI:SS.MS') AS time, pid, comm AS process, op, path,
-       coalesce('→ ' || target_path, result::text) AS result
+SELECT to_char(time, 'HH24:MI:SS.MS') AS time, pid::text, comm AS process, op,
+       replace(path, %(below)s, '') AS path,
+       coalesce('→ ' || replace(target_path, %(below)s, ''), result::text) AS result
 FROM (
-    SELECT *, row_number() OVER (PARTITION BY op ORDER BY seq DESC) AS nth
+    SELECT *, row_number() OVER (PARTITION BY op ORDER BY result > 0 DESC, hashint8(seq)) AS nth
     FROM file_events
     WHERE op IN ('create', 'read', 'write', 'rename', 'link', 'symlink', 'chmod', 'unlink', 'mmap', 'exec')
-) AS newest
+) AS shuffled
 WHERE nth = 1 ORDER BY seq
 """
 _LATENCY: LiteralString = """
@@ -31,24 +33,25 @@ FROM file_events
 """
 
 
-def show(database: psycopg.Connection) -> None:
+def show(database: psycopg.Connection, watched: Path) -> None:
     """Print events by operation and by process, ten of them, and how late they were stored."""
     # A log file is no terminal and has no width; the paths would fold at 80 columns.
     console = Console(width=None if Console().is_terminal else 140)
-    for title, query in (
-        ("By operation", _BY_OPERATION),
-        ("By process", _BY_PROCESS),
-        ("Ten events", _SAMPLE),
-    ):
-        console.print(_table(database, title, query))
+    tables = {
+        "By operation": _BY_OPERATION,
+        "By process": _BY_PROCESS,
+        f"Ten events, paths below {watched}": _SAMPLE,
+    }
+    for title, query in tables.items():
+        console.print(_table(database, title, query, watched))
     row = database.execute(_LATENCY).fetchone()
     assert row is not None
     median, late = row[0]
     console.print(f"From the operation to its row in PostgreSQL: p50 {median:.3f} s, p99 {late:.3f} s\n")
 
 
-def _table(database: psycopg.Connection, title: str, query: LiteralString) -> Table:
-    cursor = database.execute(query)
+def _table(database: psycopg.Connection, title: str, query: LiteralString, watched: Path) -> Table:
+    cursor = database.execute(query, {"below": f"{watched}/"})
     assert cursor.description is not None
     table = Table(title=title, title_justify="left")
     rows = cursor.fetchall()

@@ -4,7 +4,10 @@
 set -euo pipefail
 cd "$1"
 
-part() { echo "$*"; }
+part() {
+    echo "$*"
+    sleep 0.7 # a person's pace: the counts can be seen to grow
+}
 # git's own settings must not depend on the user's, nor look at anything outside.
 export GIT_CONFIG_GLOBAL=/dev/null GIT_CONFIG_SYSTEM=/dev/null
 export GIT_AUTHOR_NAME=demo GIT_AUTHOR_EMAIL=demo@localhost GIT_COMMITTER_NAME=demo GIT_COMMITTER_EMAIL=demo@localhost

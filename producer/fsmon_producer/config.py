@@ -94,7 +94,7 @@ def _checked(values: Mapping[str, Any]) -> dict[str, Any]:
         try:
             check: Callable[[Any], Any] = _CHECKS.get(name, _text)
             checked[name] = check(value)
-        except ValueError as error:
+        except (ValueError, TypeError) as error:
             raise ConfigError(f"{name}: {error}") from error
     return checked
 

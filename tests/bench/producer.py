@@ -18,6 +18,7 @@ import time
 import uuid
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import fastavro
 from confluent_kafka import Producer
@@ -32,7 +33,7 @@ from local.kafka import Kafka
 from unit.producer.fake_capture import FakeCapture, FakeRing, body, event
 
 SESSION = Session("0123456789abcdef0123456789abcdef", 2**62 + 1, "boot", 0, "host", "6.1")
-VARIED = [
+VARIED: list[dict[str, Any]] = [
     {
         "pid": 1000 + number,
         "path": f"/srv/data/project-{number % 17}/src/module_{number}/file.txt",

@@ -9,13 +9,15 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from fsmon_schemas import FramingError, Schema
+from fsmon_schemas.framing import SchemaRef, decode_long, split_frame
+
 from fsmon_consumer import records
-from fsmon_consumer.columns import BlockError, BlockReader, EventTable
+from fsmon_consumer.columns import BlockError, BlockReader
 from fsmon_consumer.dead_letters import DeadLetter, Identity, Reason
 from fsmon_consumer.layout import SchemaMismatchError
 from fsmon_consumer.registry import UnknownSchemaError
-from fsmon_schemas import FramingError, Schema
-from fsmon_schemas.framing import SchemaRef, decode_long, split_frame
+from fsmon_consumer.table import EventTable, Part
 
 _ONE_BY_ONE = 32  # below this, records are looked at singly: halving further saves nothing
 
@@ -96,7 +98,7 @@ class Decoder:
         retention never reaches.
         """
         batch = Batch(list(slices), EventTable.build([]), [], [])
-        parts = []
+        parts: list[Part] = []
         for group in self._group(batch):
             try:
                 reader = self._reader(group.ref)
@@ -147,7 +149,7 @@ class Decoder:
 
     def _read(
         self, batch: Batch, group: _Group, reader: BlockReader, start: int, stop: int
-    ) -> Iterable[tuple[Any, Sequence[int], Sequence[int]]]:
+    ) -> Iterable[Part]:
         """Frames of the sound records in [start, stop); the others become dead letters."""
         try:
             frame = reader.read(group.bodies[start:stop], group.keys[start:stop])
@@ -164,9 +166,7 @@ class Decoder:
         else:
             yield frame, group.slots[start:stop], group.offsets[start:stop]
 
-    def _read_one(
-        self, batch: Batch, group: _Group, reader: BlockReader, index: int
-    ) -> Iterable[tuple[Any, Sequence[int], Sequence[int]]]:
+    def _read_one(self, batch: Batch, group: _Group, reader: BlockReader, index: int) -> Iterable[Part]:
         try:
             record = records.decode(self._find_schema(group.ref), group.bodies[index])
         except records.RecordError as error:
@@ -185,9 +185,7 @@ class Decoder:
             try:
                 ref, start = split_frame(value or b"")
                 schema = self._find_schema(ref)
-                if schema.declared.get("name", "").rpartition(".")[2] != "CaptureReport":
-                    raise SchemaMismatchError("a schema of something else than CaptureReport")
-                record = records.decode(schema, (value or b"")[start:])
+                record = records.decode_report(schema, (value or b"")[start:])
             except FramingError as error:
                 reason, detail = Reason.FRAMING, str(error)
             except UnknownSchemaError as error:
@@ -223,11 +221,12 @@ class Decoder:
             Reason.NUL: "a text holds U+0000",
         }
         for slot, offset, host_id, session, seq in rows.places():
-            bury_row(batch, slot, offset, Identity(host_id, session, seq), reason, details[reason])
+            bury_row(batch, (slot, offset), Identity(host_id, session, seq), reason, details[reason])
 
 
-def bury_row(batch: Batch, slot: int, offset: int, identity: Identity, reason: Reason, detail: str) -> None:
-    """Add the dead letter of a message that had decoded; its frame is read again."""
+def bury_row(batch: Batch, place: tuple[int, int], identity: Identity, reason: Reason, detail: str) -> None:
+    """Add the dead letter of the message at ``place`` (slot, offset), which had decoded."""
+    slot, offset = place
     piece = batch.slices[slot]
     index = piece.offsets.index(offset)
     value = piece.values[index]
@@ -240,7 +239,7 @@ def refuse(batch: Batch, detail: str) -> Batch:
     """The batch of one message that PostgreSQL refused, with that message as a dead letter."""
     refused = Batch(batch.slices, EventTable.build([]), [], list(batch.dead))
     for slot, offset, host_id, session, seq in batch.events.places():
-        bury_row(refused, slot, offset, Identity(host_id, session, seq), Reason.REFUSED, detail)
+        bury_row(refused, (slot, offset), Identity(host_id, session, seq), Reason.REFUSED, detail)
     for slot, report in batch.reports:
         piece = batch.slices[slot]
         letter = DeadLetter(

@@ -5,8 +5,9 @@ import time
 from dataclasses import dataclass
 from datetime import timedelta
 
-from fsmon_consumer.store import Database, TransactionConflictError, statement
 from fsmon_schemas import FatalError
+
+from fsmon_consumer.store import Database, TransactionConflictError, statement
 
 _log = logging.getLogger(__name__)
 
@@ -44,7 +45,7 @@ def adopt(database: Database, *, group: str, cluster_id: str) -> str:
         )
     if its_cluster != cluster_id:
         raise FatalError(
-            f"this database holds offsets of the Kafka cluster {its_cluster}, and the brokers are of {cluster_id}; "
+            f"this database holds offsets of Kafka cluster {its_cluster}, the brokers are of {cluster_id}; "
             "check --bootstrap-servers, or use another database"
         )
     return str(database_id)
@@ -53,7 +54,7 @@ def adopt(database: Database, *, group: str, cluster_id: str) -> str:
 def foreign_group(group: str, place: tuple[str, int], other: str) -> FatalError:
     """The error when the group's committed offsets were written for another database."""
     return FatalError(
-        f"the consumer group {group!r} is filling another database (id {other}, seen on {place[0]}[{place[1]}]): "
+        f"the consumer group {group!r} is filling another database (id {other}, on {place[0]}[{place[1]}]): "
         "each would get a part of the events; give this database a group of its own with --group"
     )
 
@@ -61,7 +62,9 @@ def foreign_group(group: str, place: tuple[str, int], other: str) -> FatalError:
 def claim(
     database: Database, place: tuple[str, int], log: LogBounds, *, worker: str, takeover_after: timedelta
 ) -> Claim:
-    """Take the partition ``place``, fencing off whoever had it; the first claim starts at the log's beginning.
+    """Take the partition ``place``, fencing off whoever had it.
+
+    The first claim ever starts at the log's beginning.
 
     Where its row stays locked for ``takeover_after`` the owner hangs (a backend waiting in COPY
     obeys no timeout and no cancel), and its backend is terminated. FatalError where the stored

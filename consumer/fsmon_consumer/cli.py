@@ -1,23 +1,42 @@
 """The command line of the consumer side: options in, exit codes out (0 done, 1 failed, 2 configuration)."""
 
+import json
 import logging
 import signal
 import sys
 from collections.abc import Callable
-from enum import StrEnum
 from functools import wraps
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from fsmon_schemas import FsmonError
 
+from fsmon_consumer import audit as auditing
 from fsmon_consumer import partitions as upkeep
+from fsmon_consumer import tail as tailing
 from fsmon_consumer import worker
+from fsmon_consumer.audit_table import audit_table
+from fsmon_consumer.cluster import Cluster, follow
 from fsmon_consumer.config import ConsumerConfig, load_config
 from fsmon_consumer.migrate import migrate as apply_migrations
 from fsmon_consumer.migrate import require_current
+from fsmon_consumer.options import (
+    Bootstrap,
+    Config,
+    Dsn,
+    Format,
+    Group,
+    GroupProtocol,
+    Kafka,
+    LogLevel,
+    Output,
+    Registry,
+    ReportsTopic,
+    Topic,
+)
+from fsmon_consumer.registry import WriterSchemas
 from fsmon_consumer.store import Database
-from fsmon_schemas import FsmonError
 
 app = typer.Typer(
     help="Stores fsmon's file events in PostgreSQL, each once, and proves that none is missing.\n\n"
@@ -30,63 +49,12 @@ app = typer.Typer(
 partitions_app = typer.Typer(help="The hourly partitions of file_events.", no_args_is_help=True)
 app.add_typer(partitions_app, name="partitions")
 
-_POSTGRES, _KAFKA, _GENERAL = "PostgreSQL", "Kafka", "General"
-Dsn = Annotated[
-    str | None,
-    typer.Option(
-        help="libpq connection string or URL; without it the PG* variables hold.", rich_help_panel=_POSTGRES
-    ),
-]
-Bootstrap = Annotated[
-    str | None, typer.Option(help="Kafka brokers, host:port,… (127.0.0.1:9092).", rich_help_panel=_KAFKA)
-]
-Topic = Annotated[
-    str | None, typer.Option(help="Topic of events (fsmon.file-events).", rich_help_panel=_KAFKA)
-]
-ReportsTopic = Annotated[
-    str | None, typer.Option(help="Topic of capture reports (fsmon.capture-reports).", rich_help_panel=_KAFKA)
-]
-Group = Annotated[
-    str | None,
-    typer.Option(help="Consumer group; one group fills one database (fsmon).", rich_help_panel=_KAFKA),
-]
-GroupProtocol = Annotated[
-    str | None,
-    typer.Option(
-        help="auto: 'consumer' (KIP-848) where the broker offers it, else 'classic'.", rich_help_panel=_KAFKA
-    ),
-]
-Registry = Annotated[
-    str | None,
-    typer.Option(help="Schema registry, http(s)://[user:password@]host:port/path.", rich_help_panel=_KAFKA),
-]
-Kafka = Annotated[
-    list[str] | None,
-    typer.Option(help="Any librdkafka setting, KEY=VALUE; may be repeated.", rich_help_panel=_KAFKA),
-]
-Config = Annotated[
-    Path | None, typer.Option(help="TOML file with any of these options.", rich_help_panel=_GENERAL)
-]
-LogLevel = Annotated[
-    str | None, typer.Option(help="debug, info, warning or error (info).", rich_help_panel=_GENERAL)
-]
-
-
-class Format(StrEnum):
-    """How a command prints."""
-
-    TABLE = "table"
-    JSON = "json"
-
-
-Output = Annotated[Format, typer.Option("--format", help="A table to read, or JSON for programs.")]
-
 
 def _reported(command: Callable[..., None]) -> Callable[..., None]:
     """Errors made on purpose become one line on stderr and their exit code."""
 
     @wraps(command)
-    def run(*arguments: Any, **options: Any) -> None:  # noqa: ANN401 - typer fills them in
+    def run(*arguments: Any, **options: Any) -> None:
         try:
             command(*arguments, **options)
         except FsmonError as error:
@@ -158,6 +126,123 @@ def run(
     consumer.run()
 
 
+@app.command()
+@_reported
+def audit(
+    settle: Annotated[
+        float | None, typer.Option(help="Wait up to so many seconds until nothing is under way (asks Kafka).")
+    ] = None,
+    output: Output = Format.TABLE,
+    dsn: Dsn = None,
+    bootstrap_servers: Bootstrap = None,
+    topic: Topic = None,
+    reports_topic: ReportsTopic = None,
+    kafka: Kafka = None,
+    config: Config = None,
+    log_level: LogLevel = None,
+) -> None:
+    """Account for every captured event; exit code 1 if one is unaccounted for, or could not be told."""
+    settings = _settings(
+        config,
+        dsn=dsn,
+        bootstrap_servers=bootstrap_servers,
+        topic=topic,
+        reports_topic=reports_topic,
+        kafka=kafka,
+        log_level=log_level,
+    )
+    database = _database(settings, "audit")
+    require_current(database)
+    if settle is None:
+        found = auditing.audit(database, settings.topic)
+    else:
+        ends = Cluster(settings).end_offsets([settings.topic, settings.reports_topic])
+        found = auditing.settle(
+            database,
+            settings.topic,
+            settle,
+            lambda stored: sum(max(0, end - stored.get(place, 0)) for place, end in ends.items()),
+        )
+    if output is Format.JSON:
+        print(json.dumps(found.as_json(), indent=2))
+    else:
+        for line in audit_table(found):
+            print(line)
+    if not found.complete:
+        raise typer.Exit(1)
+
+
+@app.command()
+@_reported
+def tail(
+    host: Annotated[list[str] | None, typer.Option(help="Only this host id; may be repeated.")] = None,
+    op: Annotated[list[str] | None, typer.Option(help="Only this operation; may be repeated.")] = None,
+    path: Annotated[
+        list[str] | None, typer.Option(help="Only this file, all below this directory, or a quoted glob.")
+    ] = None,
+    comm: Annotated[list[str] | None, typer.Option(help="Only processes of this name.")] = None,
+    pid: Annotated[list[int] | None, typer.Option(help="Only this process.")] = None,
+    from_beginning: Annotated[
+        bool, typer.Option(help="All that the topic holds, not only what comes now.")
+    ] = False,
+    limit: Annotated[int | None, typer.Option(min=1, help="End after so many events.")] = None,
+    output: Output = Format.TABLE,
+    bootstrap_servers: Bootstrap = None,
+    topic: Topic = None,
+    registry: Registry = None,
+    kafka: Kafka = None,
+    config: Config = None,
+    log_level: LogLevel = None,
+) -> None:
+    """Watch events as they pass through Kafka, without a database. Ctrl-C ends it."""
+    settings = _settings(
+        config,
+        bootstrap_servers=bootstrap_servers,
+        topic=topic,
+        registry=registry,
+        kafka=kafka,
+        log_level=log_level,
+    )
+    filters = tailing.Filters(
+        frozenset(host or ()),
+        frozenset(op or ()),
+        tuple(path or ()),
+        frozenset(comm or ()),
+        frozenset(pid or ()),
+    )
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _leave)
+    table = tailing.Table(colour=sys.stdout.isatty())
+    if output is Format.TABLE:
+        print(table.header(), flush=True)
+    values = follow(settings, from_beginning=from_beginning)
+    messages = (value for value in values if value is not None)
+    shown = 0
+    try:
+        for event in tailing.events(messages, WriterSchemas(settings.registry).find, _complain):
+            if filters.match(event):
+                print(tailing.as_json(event) if output is Format.JSON else table.line(event), flush=True)
+                shown += 1
+                if shown == limit:
+                    break
+    except (_LeaveError, BrokenPipeError):
+        sys.stderr.close()  # a reader that went away, as in `tail | head`, is no failure
+    finally:
+        values.close()
+
+
+class _LeaveError(Exception):
+    """Ctrl-C or SIGTERM."""
+
+
+def _leave(*_: object) -> None:
+    raise _LeaveError
+
+
+def _complain(text: str) -> None:
+    print(f"fsmon-consumer: left out {text}", file=sys.stderr)
+
+
 @partitions_app.command("list")
 @_reported
 def list_partitions(dsn: Dsn = None, config: Config = None) -> None:
@@ -165,10 +250,8 @@ def list_partitions(dsn: Dsn = None, config: Config = None) -> None:
     database = _database(_settings(config, dsn=dsn), "partitions")
     require_current(database)
     for each in upkeep.list_partitions(database):
-        state = "  (half detached)" if each.detaching else ""
-        print(
-            f"{each.name}  {each.start:%Y-%m-%d %H:%M}Z  {each.rows:>12,} rows  {each.size / 1e6:>10,.1f} MB{state}"
-        )
+        size, state = each.size / 1e6, "  (half detached)" if each.detaching else ""
+        print(f"{each.name}  {each.start:%Y-%m-%d %H:%M}Z  {each.rows:>12,} rows  {size:>9,.1f} MB{state}")
 
 
 @partitions_app.command("create")

@@ -105,7 +105,7 @@ def _nearest(name: str, valid: Mapping[str, object]) -> str:
     return f"; known settings: {', '.join(sorted(valid))}"
 
 
-def _convert(name: str, value: Any, source: str) -> Any:  # noqa: ANN401 - the value's type is what is being checked
+def _convert(name: str, value: Any, source: str) -> Any:
     try:
         return _CONVERTERS[name](value)
     except (TypeError, ValueError) as error:
@@ -130,7 +130,7 @@ def _one_of(choices: tuple[str, ...]) -> Callable[[object], str]:
 
 def _count(value: object) -> int:
     if isinstance(value, bool) or not isinstance(value, int | str):
-        raise ValueError(f"{value!r} is no whole number")
+        raise TypeError(f"{value!r} is no whole number")
     number = int(value)
     if number < 1:
         raise ValueError(f"{number} is below 1")
@@ -141,7 +141,7 @@ def _duration(value: object) -> timedelta:
     if isinstance(value, timedelta):
         return value
     if isinstance(value, bool) or not isinstance(value, int | float | str):
-        raise ValueError(f"{value!r} is no duration")
+        raise TypeError(f"{value!r} is no duration")
     if isinstance(value, int | float):
         seconds = float(value)
     else:
@@ -161,7 +161,7 @@ def _pairs(value: object) -> dict[str, str]:
     if isinstance(value, str):
         value = shlex.split(value)
     if not isinstance(value, list | tuple):
-        raise ValueError("expected KEY=VALUE")
+        raise TypeError("expected KEY=VALUE")
     pairs = {}
     for item in value:
         key, equals, text = str(item).partition("=")

@@ -10,12 +10,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from fsmon_consumer.batch import Batch, bury_row
+from fsmon_consumer.batch import Batch
 from fsmon_consumer.claims import Claim
-from fsmon_consumer.columns import COPY_COLUMNS, EventTable
-from fsmon_consumer.dead_letters import DeadLetter, Identity, Reason, schema_text
+from fsmon_consumer.dead_letters import DeadLetter, Identity, schema_text
+from fsmon_consumer.layout import COPY_COLUMNS
 from fsmon_consumer.ledger import Ranges
 from fsmon_consumer.store import Database, as_json, statement
+from fsmon_consumer.table import EventTable
 
 Place = tuple[str, int]
 Stream = tuple[str, int]
@@ -86,7 +87,7 @@ class _Flush:
         batch.dead = [entry for entry in batch.dead if entry[0] not in lost]
         events = batch.events.without_slots(sorted(lost))
         self._lock_sessions(events)
-        fresh, expired = self._settle_events(events)
+        fresh = self._settle_events(events)
         self._settle_dead(events)
         self._write_sessions()
         for slot, report in batch.reports:
@@ -98,7 +99,6 @@ class _Flush:
             result.next_offsets[piece.place] = piece.offsets[-1] + 1
             result.tallies[piece.place] = self._tallies[slot]
         self._advance(kept, result)
-        del expired
         if len(fresh):
             self._database.copy(_COPY, fresh.copy_chunks())
         return result
@@ -156,8 +156,8 @@ class _Flush:
             found = self._sessions[host, session]
             found.seen, found.seen_stop, found.last_time = Ranges.parse(seen), seen_stop, last_time
 
-    def _settle_events(self, events: EventTable) -> tuple[EventTable, EventTable]:
-        """Sort events into new and repeated ones, and the new into (to store, expired)."""
+    def _settle_events(self, events: EventTable) -> EventTable:
+        """Count repeated and expired events; returns those to store."""
         suspects = [
             (rows.host_id, rows.session)
             for rows in events.streams()
@@ -176,7 +176,7 @@ class _Flush:
                 self._count(self._tallies[slot], outcome, count)
             for rows in part.streams():
                 self._count(self._sessions[rows.host_id, rows.session].tally, outcome, rows.rows)
-        return fresh, expired
+        return fresh
 
     @staticmethod
     def _count(tally: Tally, outcome: str, number: int) -> None:

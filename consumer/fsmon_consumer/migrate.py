@@ -3,10 +3,10 @@
 import hashlib
 from dataclasses import dataclass
 from importlib.resources import files
-from typing import LiteralString, cast
+
+from fsmon_schemas import FatalError
 
 from fsmon_consumer.store import Database, statement
-from fsmon_schemas import FatalError
 
 _LOCK = 0x66736D6F_6E000001  # pg_advisory_lock key: "fsmon", 1
 
@@ -17,7 +17,7 @@ class Migration:
 
     number: int
     name: str
-    sql: LiteralString
+    sql: str
 
     @property
     def checksum(self) -> str:
@@ -32,7 +32,7 @@ def migrations() -> list[Migration]:
         (files("fsmon_consumer") / "sql" / "migrations").iterdir(), key=lambda each: each.name
     ):
         number, _, name = file.name.removesuffix(".sql").partition("_")
-        found.append(Migration(int(number), name, cast("LiteralString", file.read_text(encoding="utf-8"))))
+        found.append(Migration(int(number), name, file.read_text(encoding="utf-8")))
     return found
 
 

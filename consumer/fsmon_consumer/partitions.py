@@ -10,7 +10,6 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import LiteralString, cast
 
 from fsmon_consumer.store import Database, TransactionConflictError, statement
 
@@ -62,16 +61,13 @@ def create(database: Database, hours: Iterable[datetime]) -> list[datetime]:
         there = {each.start for each in list_partitions(database)}
         missing = [hour for hour in wanted if hour not in there]
         for hour in missing:
-            name, start, stop = table_name(hour), hour.isoformat(), (hour + HOUR).isoformat()
+            name = table_name(hour)
+            bounds = f"FROM ('{hour.isoformat()}') TO ('{(hour + HOUR).isoformat()}')"
             with database.transaction():
                 database.rows("SET LOCAL lock_timeout = '2s'")
                 # Names and bounds are made from a datetime above: there is nothing to escape.
-                database.rows(_sql(f"CREATE TABLE {name} (LIKE file_events INCLUDING ALL)"))
-                database.rows(
-                    _sql(
-                        f"ALTER TABLE file_events ATTACH PARTITION {name} FOR VALUES FROM ('{start}') TO ('{stop}')"
-                    )
-                )
+                database.rows(f"CREATE TABLE {name} (LIKE file_events INCLUDING ALL)")
+                database.rows(f"ALTER TABLE file_events ATTACH PARTITION {name} FOR VALUES {bounds}")
     if missing:
         _log.info(
             "made %d partitions, %s to %s", len(missing), table_name(missing[0]), table_name(missing[-1])
@@ -89,12 +85,12 @@ def retire(database: Database, before: datetime) -> list[Partition]:
         found = list_partitions(database)
         for each in found:
             if each.detaching:
-                database.rows(_sql(f"ALTER TABLE file_events DETACH PARTITION {each.name} FINALIZE"))
+                database.rows(f"ALTER TABLE file_events DETACH PARTITION {each.name} FINALIZE")
         old = [each for each in found if each.start + HOUR <= before or each.detaching]
         for each in old:
             if not each.detaching:
-                database.rows(_sql(f"ALTER TABLE file_events DETACH PARTITION {each.name} CONCURRENTLY"))
-            database.rows(_sql(f"DROP TABLE {each.name}"))
+                database.rows(f"ALTER TABLE file_events DETACH PARTITION {each.name} CONCURRENTLY")
+            database.rows(f"DROP TABLE {each.name}")
             _log.info("retired partition %s (about %d rows)", each.name, each.rows)
     return old
 
@@ -157,7 +153,3 @@ def _maintenance(database: Database) -> Iterator[None]:
         yield
     finally:
         database.rows("SELECT pg_advisory_unlock(%s)", [_LOCK])
-
-
-def _sql(text: str) -> LiteralString:
-    return cast("LiteralString", text)

@@ -8,8 +8,9 @@ import io
 from typing import Any
 
 import fastavro
-
 from fsmon_schemas import FsmonError, Schema
+
+from fsmon_consumer.layout import SchemaMismatchError
 
 
 class RecordError(FsmonError):
@@ -21,13 +22,20 @@ def decode(schema: Schema, body: bytes) -> dict[str, Any]:
     stream = io.BytesIO(body)
     try:
         record = fastavro.schemaless_reader(stream, schema.parsed, None)
-    except Exception as error:  # noqa: BLE001 - fastavro raises whatever the bytes lead it to: EOFError, IndexError, …
+    except Exception as error:
         raise RecordError(f"{type(error).__name__}: {error}") from error
     left = len(body) - stream.tell()
     if left:
         raise RecordError(f"{left} bytes left over after the record")
     assert isinstance(record, dict)
     return record
+
+
+def decode_report(schema: Schema, body: bytes) -> dict[str, Any]:
+    """One CaptureReport; SchemaMismatchError where ``schema`` is of something else."""
+    if schema.declared.get("name", "").rpartition(".")[2] != "CaptureReport":
+        raise SchemaMismatchError("a schema of something else than CaptureReport")
+    return decode(schema, body)
 
 
 def encode(schema: Schema, record: dict[str, Any]) -> bytes:

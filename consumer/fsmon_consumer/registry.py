@@ -65,7 +65,7 @@ class WriterSchemas:
         if schema is None:
             if isinstance(ref, Fingerprint):
                 raise UnknownSchemaError(
-                    f"no released schema has the fingerprint {ref.crc.hex()}; a newer producer needs a newer consumer"
+                    f"no released schema has the fingerprint {ref.crc.hex()}: producers newer than this?"
                 )
             schema = self._known[ref] = self._fetch(ref)
         return schema
@@ -83,7 +83,7 @@ class WriterSchemas:
                     raise UnknownSchemaError(f"the registry has no schema {ref.id}") from error
                 if error.code in {401, 403}:
                     raise FatalError(
-                        f"the schema registry refuses us ({error.code}); check the user and password in --registry"
+                        f"the schema registry refuses us ({error.code}); check the user in --registry"
                     ) from error
                 raise RegistryAwayError(f"the schema registry cannot answer: HTTP {error.code}") from error
         except (OSError, ValueError) as error:

@@ -9,13 +9,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from importlib.resources import files
-from typing import Any, LiteralString, cast
+from typing import Any, cast
 
 import psycopg
+from fsmon_schemas import ConfigError, FatalError, FsmonError, RetryableError
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.types.json import Jsonb
-
-from fsmon_schemas import ConfigError, FatalError, FsmonError, RetryableError
 
 # PostgreSQL manual, appendix A. A class is the first two characters.
 _AGAIN = {"40001", "40P01", "55P03", "57014", "25P03"}  # this transaction failed, the connection may be sound
@@ -27,7 +26,13 @@ _AWAY_CLASSES = {
     "25",
 }  # connection, resources, operator intervention, i/o, read-only standby
 _REFUSED_CLASSES = {"22", "23", "54"}  # data, integrity, program limit: these rows, whenever they come
-_NO_SCHEMA = {"42P01", "42703", "3F000"}
+_REMEDIES = {
+    **dict.fromkeys(
+        ("42P01", "42703", "3F000"), "; the schema is not this version's: run fsmon-consumer migrate"
+    ),
+    "42501": "; this role lacks a privilege: connect as the role that ran fsmon-consumer migrate",
+    "08P01": "; the table's columns are not this version's: run fsmon-consumer migrate",
+}
 # libpq gives no SQLSTATE for a refused connection, and translates nothing it did not get translated:
 # a server with other lc_messages is waited for with its own words in the log.
 _NEVER_CONNECTS = (
@@ -56,11 +61,9 @@ class RowRefusedError(FsmonError):
 
 
 @cache
-def statement(name: str) -> LiteralString:
+def statement(name: str) -> str:
     """The text of ``sql/<name>.sql``."""
-    return cast(
-        "LiteralString", (files("fsmon_consumer") / "sql" / f"{name}.sql").read_text(encoding="utf-8")
-    )
+    return (files("fsmon_consumer") / "sql" / f"{name}.sql").read_text(encoding="utf-8")
 
 
 def as_json(value: object) -> object:
@@ -120,14 +123,14 @@ class Database:
             yield
 
     def rows(
-        self, query: LiteralString, parameters: Sequence[object] | dict[str, object] = ()
+        self, query: str, parameters: Sequence[object] | dict[str, object] = ()
     ) -> list[tuple[Any, ...]]:
         """Run one statement and return its rows; none where it returns none."""
         with _sorted_errors():
             cursor = self._open().execute(query, parameters or None)
             return cursor.fetchall() if cursor.description else []
 
-    def copy(self, query: LiteralString, chunks: Iterable[bytes]) -> None:
+    def copy(self, query: str, chunks: Iterable[bytes]) -> None:
         """Send ``chunks`` through a COPY … FROM STDIN."""
         with _sorted_errors(), self._open().cursor().copy(query) as copy:
             for chunk in chunks:
@@ -155,20 +158,13 @@ def _sort(error: psycopg.Error) -> FsmonError:
             return FatalError(f"the database driver refuses a statement: {text}; please report it")
         return DatabaseAwayError(f"lost the connection to PostgreSQL: {text}")
     text = f"{text} (SQLSTATE {code})"
+    kind: type[FsmonError] = FatalError
     if code == "23514" and "no partition" in text:
-        return NoPartitionError(text)
-    if code in _AGAIN:
-        return TransactionConflictError(text)
-    if code in _NO_SCHEMA:
-        return FatalError(
-            f"the database's schema is not the one this version needs: {text}; run fsmon-consumer migrate"
-        )
-    if code[:2] in _REFUSED_CLASSES:
-        return RowRefusedError(text)
-    if code[:2] in _AWAY_CLASSES and code != "08P01":
-        return DatabaseAwayError(f"PostgreSQL cannot work now: {text}")
-    if code == "42501":
-        return FatalError(
-            f"this database role lacks a privilege: {text}; connect as the role that ran migrate"
-        )
-    return FatalError(f"PostgreSQL refuses a statement: {text}")
+        kind = NoPartitionError
+    elif code in _AGAIN:
+        kind = TransactionConflictError
+    elif code[:2] in _REFUSED_CLASSES:
+        kind = RowRefusedError
+    elif code[:2] in _AWAY_CLASSES and code != "08P01":
+        kind = DatabaseAwayError
+    return kind(text + _REMEDIES.get(code, ""))

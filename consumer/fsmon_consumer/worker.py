@@ -17,18 +17,20 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TypeVar
 
+from fsmon_schemas import RetryableError
+
 from fsmon_consumer import claims as ownership
 from fsmon_consumer.batch import Batch, Decoder, LogSlice, refuse
 from fsmon_consumer.claims import Claim
+from fsmon_consumer.cluster import Cluster
 from fsmon_consumer.config import ConsumerConfig
 from fsmon_consumer.flush import Flushed, flush
 from fsmon_consumer.inbox import Assigned, Inbox, Revoked
 from fsmon_consumer.migrate import require_current
 from fsmon_consumer.partitions import PartitionPlan
 from fsmon_consumer.registry import WriterSchemas
-from fsmon_consumer.source import Cluster, Source
+from fsmon_consumer.source import Source
 from fsmon_consumer.store import Database, DatabaseAwayError, NoPartitionError, RowRefusedError
-from fsmon_schemas import RetryableError
 
 _log = logging.getLogger(__name__)
 Place = tuple[str, int]
@@ -204,7 +206,7 @@ class Worker:
                     self._patiently("PostgreSQL", self._maintain)
         except _StoppedError:
             pass
-        except BaseException as error:  # noqa: BLE001 - handed to the main thread, which raises it
+        except BaseException as error:
             self._failure = error
         finally:
             self._stop.set()

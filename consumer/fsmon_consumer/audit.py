@@ -1,0 +1,198 @@
+"""The account of every session: what was captured against what is stored, and where the rest is.
+
+The arithmetic, of one session (delivery.md, "Completeness"):
+
+    captured    = events the kernel put into the ring: the newest report's `emitted`, or more if
+                  later events have arrived since
+    horizon     = the seq below which everything must be settled: the highest settled seq + 1; once
+                  the consumer has passed the offset of the newest acknowledged event, at least
+                  acked_seq; and all of it, once the session has ended
+    unaccounted = seqs below the horizon that are not settled (settled: stored, dead, expired)
+    in flight   = captured - horizon
+
+so captured = stored + dead + expired + unaccounted + in flight. `lost` was never put into the ring
+and stands beside it. Without a report `captured` is not known, and unaccounted is then not known
+either: it is never shown as 0.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from typing import Any
+
+from fsmon_consumer.ledger import Ranges
+from fsmon_consumer.store import Database, statement
+
+Place = tuple[str, int]
+_SETTLE_PAUSE_SECONDS = 0.25
+
+
+@dataclass(frozen=True)
+class Report:
+    """What the audit needs of a session's newest CaptureReport."""
+
+    state: str
+    end_reason: str | None
+    time: datetime
+    session_start: datetime
+    boot_id: str
+    backend: str
+    emitted: int
+    acked_seq: int
+    acked_partition: int | None
+    acked_offset: int | None
+    lost: Mapping[str, int]
+    uncovered: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class Session:
+    """One session's account; None stands for what cannot be known. ``holes`` are ranges of seqs."""
+
+    host_id: str
+    session: int
+    state: str
+    captured: int | None
+    stored: int
+    duplicates: int
+    dead: int
+    expired: int
+    in_flight: int
+    unaccounted: int | None
+    lost: Mapping[str, int]
+    uncovered: Mapping[str, int]
+    holes: tuple[tuple[int, int], ...] = ()
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Audit:
+    """The account of a database."""
+
+    sessions: list[Session]
+    unattributed: Mapping[str, int]  # dead letters that are no known event, by message key
+    skipped: Mapping[str, int]  # messages that Kafka's retention deleted unread, by topic[partition]
+    behind: int | None = field(default=None)  # messages in Kafka not yet read; None if Kafka was not asked
+
+    @property
+    def in_flight(self) -> int:
+        """Events known to be captured that may still arrive."""
+        return sum(each.in_flight for each in self.sessions)
+
+    @property
+    def complete(self) -> bool:
+        """Whether nothing is unaccounted, and everything could be told."""
+        return all(each.unaccounted == 0 for each in self.sessions)
+
+    @property
+    def settled(self) -> bool:
+        """Whether waiting can change nothing."""
+        return self.in_flight == 0 and not self.behind
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {
+            "complete": self.complete,
+            "in_flight": self.in_flight,
+            "behind": self.behind,
+            "unattributed_dead_letters": dict(self.unattributed),
+            "skipped_by_retention": dict(self.skipped),
+            "sessions": [asdict(each) for each in self.sessions],
+        }
+
+
+def account(
+    identity: tuple[str, int],
+    report: Report | None,
+    seen: Ranges,
+    counts: tuple[int, int, int, int],
+    *,
+    next_offset: int | None,
+    successor: Report | None,
+) -> Session:
+    """One session's account.
+
+    ``counts`` is (stored, duplicates, dead, expired); ``next_offset`` where the consumer goes on in
+    the partition that the report names; ``successor`` the report of the host's next session.
+    """
+    stored, duplicates, dead, expired = counts
+    if report is None:
+        return Session(
+            *identity, "no report", None, stored, duplicates, dead, expired, 0, None, {}, {},
+            _holes(seen, seen.stop), "no capture report: how many events there were is not known",
+        )  # fmt: skip
+    captured = max(report.emitted, seen.stop)
+    # Events acknowledged but at no known place count as under way: the reader may not be there yet.
+    passed = report.acked_seq == 0 or (
+        report.acked_offset is not None and next_offset is not None and next_offset > report.acked_offset
+    )
+    horizon = seen.stop
+    if passed:
+        horizon = captured if report.state == "ended" else max(horizon, report.acked_seq)
+    unaccounted: int | None = horizon - len(seen)
+    in_flight, note = captured - horizon, report.end_reason or ""
+    if report.state != "ended" and successor is not None:
+        cause = "the host restarted" if successor.boot_id != report.boot_id else "the producer was replaced"
+        note = f"{cause} without a last report: the tail since {report.time:%Y-%m-%d %H:%M:%S}Z is unknown"
+        unaccounted = None
+    return Session(
+        *identity, report.state, captured, stored, duplicates, dead, expired, in_flight, unaccounted,
+        report.lost, report.uncovered, _holes(seen, horizon), note,
+    )  # fmt: skip
+
+
+def _holes(seen: Ranges, horizon: int) -> tuple[tuple[int, int], ...]:
+    edges = [0, *(edge for span in seen for edge in span), horizon]
+    return tuple((start, stop) for start, stop in zip(edges[::2], edges[1::2], strict=True) if start < stop)
+
+
+def audit(
+    database: Database, topic: str, *, behind: Callable[[Mapping[Place, int]], int] | None = None
+) -> Audit:
+    """The account as of now, from one snapshot.
+
+    ``behind`` tells from the stored offsets how many messages Kafka still holds for us.
+    """
+    with database.transaction():
+        database.rows("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        sessions = database.rows(statement("audit_sessions"))
+        offsets = database.rows(statement("audit_offsets"))
+        unattributed = database.rows(statement("audit_unattributed"), {"topic": topic})
+    next_offsets: dict[Place, int] = {(name, partition): offset for name, partition, offset, _ in offsets}
+    read = []
+    for host_id, session, *fields in sessions:
+        report = Report(*fields[:12]) if fields[0] is not None else None
+        read.append(((host_id, session), report, Ranges.parse(fields[12]), tuple(fields[13:])))
+    accounts = []
+    for index, (identity, report, seen, counts) in enumerate(read):
+        place = (topic, report.acked_partition if report and report.acked_partition is not None else -1)
+        following = (other for (host, _), other, _, _ in read[index + 1 :] if host == identity[0] and other)
+        accounts.append(
+            account(
+                identity,
+                report,
+                seen,
+                counts,
+                next_offset=next_offsets.get(place),
+                successor=next(following, None),
+            )
+        )
+    return Audit(
+        accounts,
+        dict(unattributed),
+        {f"{name}[{partition}]": skipped for name, partition, _, skipped in offsets if skipped},
+        behind(next_offsets) if behind else None,
+    )
+
+
+def settle(
+    database: Database, topic: str, seconds: float, behind: Callable[[Mapping[Place, int]], int]
+) -> Audit:
+    """Audit again and again until nothing is under way, at most ``seconds`` long."""
+    deadline = time.monotonic() + seconds
+    while True:
+        found = audit(database, topic, behind=behind)
+        if found.settled or time.monotonic() >= deadline:
+            return found
+        time.sleep(_SETTLE_PAUSE_SECONDS)

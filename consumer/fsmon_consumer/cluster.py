@@ -1,0 +1,218 @@
+"""Questions to the Kafka cluster, and reading a topic, without being a member of the group.
+
+cluster.py and source.py are the only modules that import confluent_kafka.
+"""
+
+import logging
+from collections.abc import Callable, Generator, Iterable
+from typing import Any
+
+from confluent_kafka import (
+    OFFSET_BEGINNING,
+    OFFSET_END,
+    Consumer,
+    ConsumerGroupTopicPartitions,
+    KafkaError,
+    KafkaException,
+    TopicPartition,
+)
+from confluent_kafka import TopicCollection as Topics
+from confluent_kafka.admin import AdminClient, ConfigResource, OffsetSpec  # type: ignore[attr-defined]
+from fsmon_schemas import ConfigError, FatalError, FsmonError, RetryableError
+
+from fsmon_consumer.claims import LogBounds
+from fsmon_consumer.config import ConsumerConfig
+
+_log = logging.getLogger(__name__)
+_librdkafka_log = logging.getLogger("librdkafka")
+_librdkafka_log.setLevel(logging.CRITICAL)  # it repeats a refused connection every second; we say it once
+
+Place = tuple[str, int]
+_TIMEOUT = 10.0  # seconds for a question to the cluster
+REFUSED = {
+    KafkaError._AUTHENTICATION,
+    KafkaError._SSL,
+    KafkaError.SASL_AUTHENTICATION_FAILED,
+    KafkaError.TOPIC_AUTHORIZATION_FAILED,
+    KafkaError.GROUP_AUTHORIZATION_FAILED,
+    KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+}
+_EARLIEST = OffsetSpec.earliest()  # type: ignore[no-untyped-call]
+_LATEST = OffsetSpec.latest()  # type: ignore[no-untyped-call]
+
+
+class KafkaAwayError(RetryableError):
+    """No broker answers, or the one asked cannot now."""
+
+
+def client_settings(config: ConsumerConfig) -> dict[str, Any]:
+    """Librdkafka's settings that every client of this side shares; ours first, the user's over them."""
+    return {"bootstrap.servers": config.bootstrap_servers, "logger": _librdkafka_log, **config.kafka}
+
+
+class Cluster:
+    """Questions to the cluster that need no group member."""
+
+    def __init__(self, config: ConsumerConfig) -> None:
+        self._config = config
+        self._refusal: list[FatalError] = []
+        settings = client_settings(config) | {"error_cb": self._heard}
+        # Given for the consumer, they would be warned about here.
+        self._admin = made(
+            AdminClient, {key: value for key, value in settings.items() if not _consumer_only(key)}
+        )
+
+    def _heard(self, error: KafkaError) -> None:
+        if error.code() in REFUSED:
+            self._refusal.append(refusal(error))
+
+    def cluster_id(self) -> str:
+        """The cluster's id; KafkaAwayError when no broker answers, FatalError when refused."""
+        return str(self._answer(lambda: self._admin.list_topics(timeout=5).cluster_id))
+
+    def topic_id(self, topic: str) -> str:
+        """The topic's id, which a topic made anew under the same name does not share."""
+
+        def ask() -> str:
+            found = self._admin.describe_topics(Topics([topic]), request_timeout=_TIMEOUT)[topic].result(
+                _TIMEOUT
+            )
+            return str(found.topic_id)
+
+        return str(self._answer(ask))
+
+    def group_protocol(self) -> str:
+        """``consumer`` (KIP-848) where the configuration or the broker's own says so, else ``classic``."""
+        if self._config.group_protocol != "auto":
+            return self._config.group_protocol
+
+        def ask() -> str:
+            broker = next(iter(self._admin.list_topics(timeout=5).brokers))
+            resource = ConfigResource(ConfigResource.Type.BROKER, str(broker))
+            found = self._admin.describe_configs([resource], request_timeout=_TIMEOUT)[resource].result(
+                _TIMEOUT
+            )
+            entry = found.get("group.coordinator.rebalance.protocols")
+            return str(entry.value) if entry is not None else ""
+
+        try:
+            offered = str(self._answer(ask))
+        except FatalError as error:
+            offered = ""
+            _log.warning("the broker does not tell which group protocols it has (%s)", error)
+        protocol = "consumer" if "consumer" in offered.replace(" ", "").split(",") else "classic"
+        _log.info("group protocol %s (the broker offers %s)", protocol, offered or "what it does not say")
+        return protocol
+
+    def log_bounds(self, place: Place) -> LogBounds:
+        """The topic's id, and the partition's first and next offset, as the broker has them."""
+        topic_id = self.topic_id(place[0])
+        start, end = (self._offsets([place], spec)[place] for spec in (_EARLIEST, _LATEST))
+        return LogBounds(topic_id, start, end)
+
+    def end_offsets(self, topics: Iterable[str]) -> dict[Place, int]:
+        """The offset that the next message of each partition will get."""
+
+        def ask() -> list[Place]:
+            found = self._admin.list_topics(timeout=5).topics
+            return [
+                (topic, partition)
+                for topic in topics
+                if topic in found
+                for partition in found[topic].partitions
+            ]
+
+        return self._offsets(self._answer(ask), _LATEST)
+
+    def committed_by(self, place: Place) -> str | None:
+        """The database id in the group's committed metadata of a partition."""
+        request = ConsumerGroupTopicPartitions(self._config.group, [TopicPartition(*place)])
+
+        def ask() -> str | None:
+            [future] = self._admin.list_consumer_group_offsets([request], request_timeout=_TIMEOUT).values()
+            [found] = future.result(_TIMEOUT).topic_partitions
+            return found.metadata or None
+
+        committed: str | None = self._answer(ask)
+        return committed
+
+    def _offsets(self, places: list[Place], spec: OffsetSpec) -> dict[Place, int]:
+        def ask() -> dict[Place, int]:
+            futures = self._admin.list_offsets(
+                {TopicPartition(*place): spec for place in places}, request_timeout=_TIMEOUT
+            )
+            return {
+                (each.topic, each.partition): future.result(_TIMEOUT).offset
+                for each, future in futures.items()
+            }
+
+        offsets: dict[Place, int] = self._answer(ask) if places else {}
+        return offsets
+
+    def _answer(self, ask: Callable[[], Any]) -> Any:
+        try:
+            return ask()
+        except KafkaException as error:
+            if self._refusal:
+                raise self._refusal[0] from error
+            raise _sorted(error) from error
+        except TimeoutError as error:
+            raise KafkaAwayError(
+                f"Kafka at {self._config.bootstrap_servers} does not answer in time"
+            ) from error
+
+
+def follow(config: ConsumerConfig, *, from_beginning: bool) -> Generator[bytes | None, None, None]:
+    """The event topic's message values as they come, of all partitions; nothing is joined or committed.
+
+    Yields None about every quarter of a second without messages, so that the caller can look up.
+    """
+    cluster = Cluster(config)
+    places = list(cluster.end_offsets([config.topic]))
+    if not places:
+        raise FatalError(f"Kafka has no topic {config.topic}; fsmon-producer topics create makes it")
+    settings = {key: value for key, value in client_settings(config).items() if key != "group.protocol"}
+    consumer = made(Consumer, settings | {"group.id": f"{config.group}-tail", "enable.auto.commit": False})
+    try:
+        start = OFFSET_BEGINNING if from_beginning else OFFSET_END
+        consumer.assign([TopicPartition(*place, start) for place in places])
+        while True:
+            messages = consumer.consume(500, 0.25)
+            if not messages:
+                yield None
+            for message in messages:
+                if message.error() is None:
+                    yield message.value() or b""
+    finally:
+        consumer.close()
+
+
+def made(client: Callable[[dict[str, Any]], Any], settings: dict[str, Any]) -> Any:
+    """A client of theirs; ConfigError where it does not take the settings."""
+    try:
+        return client(settings)
+    except KafkaException as error:
+        raise ConfigError(f"--kafka: {error.args[0].str()}") from error
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"--kafka: {error}") from error
+
+
+def _consumer_only(key: str) -> bool:
+    return key.startswith(
+        ("group.", "fetch.", "queued.", "auto.offset", "max.poll", "session.timeout", "heartbeat")
+    )
+
+
+def refusal(error: KafkaError) -> FatalError:
+    """The error for a broker that will not have us."""
+    return FatalError(
+        f"Kafka refuses us: {error.str()}; check the security.protocol, sasl.* and ssl.* settings given "
+        "by --kafka, and the ACLs of topics and group"
+    )
+
+
+def _sorted(error: KafkaException) -> FsmonError:
+    cause: KafkaError = error.args[0]
+    if cause.code() in REFUSED:
+        return refusal(cause)
+    return KafkaAwayError(f"Kafka: {cause.str()}")

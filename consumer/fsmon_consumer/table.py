@@ -1,0 +1,199 @@
+"""Decoded events as columns: checks, the questions the ledger asks, and the bytes for COPY."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import cast
+
+import pgpq
+import polars as pl
+from fsmon_schemas import FatalError
+
+from fsmon_consumer.columns import DTYPES
+from fsmon_consumer.layout import COLUMNS, COPY_COLUMNS
+
+_TEXTS = tuple(column.name for column in COLUMNS if column.avro == "string")
+_TIMES = tuple(column.name for column in COLUMNS if column.avro == "timestamp-micros")
+_STREAM = ["host_id", "session"]
+
+# Rows of a block reader, the log slice (index in the batch) and the offset of each.
+Part = tuple[pl.DataFrame, Sequence[int], Sequence[int]]
+
+
+@dataclass(frozen=True)
+class StreamRows:
+    """What a table holds of one session. ``stop`` is one above its highest seq."""
+
+    host_id: str
+    session: int
+    slot: int
+    rows: int
+    first: int
+    stop: int
+    distinct: int
+    last_time: datetime
+
+
+class EventTable:
+    """Decoded events with the place each came from: ``slot`` (index of the log slice) and offset."""
+
+    def __init__(self, frame: pl.DataFrame) -> None:
+        self._frame = frame
+
+    @classmethod
+    def build(cls, parts: Sequence[Part]) -> "EventTable":
+        """Join parts of (rows, slots, offsets); no parts give an empty table."""
+        frames = [
+            frame.with_columns(
+                pl.Series("_slot", slots, dtype=pl.Int32), pl.Series("_offset", offsets, dtype=pl.Int64)
+            )
+            for frame, slots, offsets in parts
+        ]
+        if not frames:
+            schema = {column.name: DTYPES[column.avro] for column in COLUMNS}
+            return cls(pl.DataFrame(schema=schema | {"_slot": pl.Int32(), "_offset": pl.Int64()}))
+        return cls(pl.concat(frames) if len(frames) > 1 else frames[0])
+
+    def __len__(self) -> int:
+        return self._frame.height
+
+    def _take_out(
+        self, refused: Sequence[tuple[str, pl.Expr]]
+    ) -> tuple["EventTable", list[tuple[str, "EventTable"]]]:
+        """Split off, for each (name, condition) in order, the rows that meet it."""
+        left, taken = self._frame, []
+        for name, condition in refused:
+            out = left.filter(condition)
+            if out.height:
+                taken.append((name, EventTable(out)))
+                left = left.filter(condition.not_())
+        return EventTable(left), taken
+
+    def split_unstorable(self, latest: datetime) -> tuple["EventTable", list[tuple[str, "EventTable"]]]:
+        """Split off what PostgreSQL would refuse or nobody could find: by name of the check."""
+        beyond = pl.any_horizontal(
+            pl.col(name).is_between(datetime.fromtimestamp(0, latest.tzinfo), latest).not_()
+            for name in _TIMES
+        )
+        return self._take_out(
+            (
+                ("negative", (pl.col("session") < 0) | (pl.col("seq") < 0)),
+                ("time", beyond.fill_null(value=False)),
+                ("nul", pl.any_horizontal(pl.col(name).str.contains("\0", literal=True) for name in _TEXTS)),
+            )
+        )
+
+    def split_expired(self, cutoff: datetime) -> tuple["EventTable", "EventTable"]:
+        """(rows at or after ``cutoff``, rows before it)."""
+        if not len(self) or cast("datetime", self._frame.get_column("time").min()) >= cutoff:
+            return self, EventTable(self._frame.clear())
+        early = pl.col("time") < cutoff
+        return EventTable(self._frame.filter(early.not_())), EventTable(self._frame.filter(early))
+
+    def without_slots(self, slots: Sequence[int]) -> "EventTable":
+        """Without the rows of these log slices."""
+        return EventTable(self._frame.filter(pl.col("_slot").is_in(list(slots)).not_())) if slots else self
+
+    def hours(self) -> list[datetime]:
+        """Starts of the UTC hours that events fall into, sorted."""
+        return self._frame.get_column("time").dt.truncate("1h").unique().sort().to_list()
+
+    def places(self) -> list[tuple[int, int, str, int, int]]:
+        """(slot, offset, host_id, session, seq) of each row: for few rows only."""
+        return self._frame.select("_slot", "_offset", *_STREAM, "seq").rows()
+
+    def slot_counts(self) -> dict[int, int]:
+        """Rows by log slice."""
+        return dict(self._frame.group_by("_slot").len().rows())
+
+    def streams(self) -> list[StreamRows]:
+        """One entry a session, ordered by host_id and session."""
+        found = (
+            self._frame.group_by(_STREAM)
+            .agg(
+                pl.col("_slot").first(),
+                pl.len(),
+                pl.col("seq").min().alias("first"),
+                pl.col("seq").max().alias("last"),
+                pl.col("seq").n_unique().alias("distinct"),
+                pl.col("time").max(),
+            )
+            .sort(_STREAM)
+        )
+        return [
+            StreamRows(host, session, slot, rows, first, last + 1, distinct, time)
+            for host, session, slot, rows, first, last, distinct, time in found.rows()
+        ]
+
+    def split_repeated(
+        self, streams: Sequence[tuple[str, int]], known: Sequence[tuple[str, int, int, int]]
+    ) -> tuple["EventTable", "EventTable"]:
+        """(new, repeated): of ``streams``, the rows whose seq is in ``known`` or came earlier in here.
+
+        ``known`` holds (host_id, session, start, stop). Rows of other sessions are new unseen.
+        """
+        if not streams:
+            return self, EventTable(self._frame.clear())
+        types = {"host_id": pl.String, "session": pl.Int64}
+        suspects = pl.DataFrame(list(streams), schema=types, orient="row")
+        spans = pl.DataFrame(list(known), schema=types | {"start": pl.Int64, "_stop": pl.Int64}, orient="row")
+        marked = (
+            self._frame.join(suspects, on=_STREAM, how="semi")
+            .sort("seq", maintain_order=True)
+            .join_asof(
+                spans.sort("start"), left_on="seq", right_on="start", by=_STREAM, check_sortedness=False
+            )
+            .with_columns(
+                _repeated=(pl.col("seq") < pl.col("_stop")).fill_null(value=False)
+                | pl.struct(*_STREAM, "seq").is_first_distinct().not_()
+            )
+        )
+        fresh = marked.filter(pl.col("_repeated").not_()).select(self._frame.columns)
+        others = self._frame.join(suspects, on=_STREAM, how="anti")
+        return (
+            EventTable(pl.concat([others, fresh])),
+            EventTable(marked.filter("_repeated").select(self._frame.columns)),
+        )
+
+    def runs(self) -> list[tuple[str, int, int, int]]:
+        """(host_id, session, start, stop) of every unbroken run of seqs, each seq being there once."""
+        ordered = self._frame.select(*_STREAM, "seq").sort(*_STREAM, "seq")
+        breaks = (pl.col("seq").diff() != 1) | (pl.col("host_id") != pl.col("host_id").shift())
+        breaks = breaks | (pl.col("session") != pl.col("session").shift())
+        return (
+            ordered.with_columns(_run=breaks.fill_null(value=True).cum_sum())
+            .group_by("_run", maintain_order=True)
+            .agg(
+                *(pl.col(name).first() for name in _STREAM),
+                pl.col("seq").min().alias("a"),
+                pl.col("seq").max() + 1,
+            )
+            .select(*_STREAM, "a", "seq")
+            .rows()
+        )
+
+    def seq_before(self, slot: int, offset: int, host_id: str, session: int) -> int | None:
+        """The seq of the session's nearest event before an offset of a log slice, or None."""
+        earlier = self._frame.filter(
+            (pl.col("_slot") == slot)
+            & (pl.col("_offset") < offset)
+            & (pl.col("host_id") == host_id)
+            & (pl.col("session") == session)
+        )
+        return int(earlier.sort("_offset").get_column("seq")[-1]) if earlier.height else None
+
+    def copy_chunks(self) -> Iterator[bytes]:
+        """The rows as PostgreSQL's binary COPY stream, in the order of COPY_COLUMNS."""
+        table = self._frame.select(COPY_COLUMNS).to_arrow()
+        try:
+            encoder = pgpq.ArrowToPostgresBinaryEncoder(table.schema)
+            yield encoder.write_header()
+            for batch in table.to_batches(max_chunksize=10_000):
+                yield encoder.write_batch(batch)
+            yield encoder.finish()
+        except (KeyboardInterrupt, SystemExit, GeneratorExit):
+            raise
+        except BaseException as error:  # pgpq is Rust too: panics are no Exceptions
+            raise FatalError(
+                f"pgpq could not encode rows: {type(error).__name__}: {error}; please report it"
+            ) from error

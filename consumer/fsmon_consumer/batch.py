@@ -259,7 +259,9 @@ def _identity(body: bytes, key: bytes | None) -> Identity | None:
     """host_id, session and seq at the head of a body, if they decode and the host is the key's."""
     try:
         length, position = decode_long(body, 0)
-        host = body[position : position + length] if 0 < length <= len(body) else b""
+        if not 0 < length <= len(body):
+            return None
+        host = body[position : position + length]
         session, position = decode_long(body, position + length)
         seq, _ = decode_long(body, position)
         identity = Identity(host.decode(), session, seq)

@@ -60,21 +60,14 @@ class Ranges:
         index = bisect_right(self.spans, number, key=lambda span: span[0]) - 1
         return index >= 0 and number < self.spans[index][1]
 
-    def __or__(self, other: "Ranges") -> "Ranges":
-        return Ranges.of((*self.spans, *other.spans))
-
     @property
     def stop(self) -> int:
         """One above the highest member; 0 for the empty set."""
         return self.spans[-1][1] if self.spans else 0
 
     def overlaps(self, start: int, stop: int) -> bool:
-        """Whether a member lies in [start, stop)."""
+        """Whether a member lies in [start, stop), which must not be empty."""
         index = bisect_right(self.spans, start, key=lambda span: span[0]) - 1
         if index >= 0 and self.spans[index][1] > start:
             return True
         return index + 1 < len(self.spans) and self.spans[index + 1][0] < stop
-
-    def below(self, stop: int) -> "Ranges":
-        """The members under ``stop``."""
-        return Ranges(tuple((start, min(end, stop)) for start, end in self.spans if start < stop))

@@ -62,7 +62,8 @@ class EventTable:
     ) -> tuple["EventTable", list[tuple[str, "EventTable"]]]:
         """Split off, for each (name, condition) in order, the rows that meet it."""
         left, taken = self._frame, []
-        for name, condition in refused:
+        for name, test in refused:
+            condition = test.fill_null(value=False)  # a null would be in neither part
             out = left.filter(condition)
             if out.height:
                 taken.append((name, EventTable(out)))
@@ -78,7 +79,7 @@ class EventTable:
         return self._take_out(
             (
                 ("negative", (pl.col("session") < 0) | (pl.col("seq") < 0)),
-                ("time", beyond.fill_null(value=False)),
+                ("time", beyond),
                 ("nul", pl.any_horizontal(pl.col(name).str.contains("\0", literal=True) for name in _TEXTS)),
             )
         )

@@ -1,0 +1,99 @@
+"""The audit's arithmetic: captured = stored + dead + expired + in flight + unaccounted, always."""
+
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from fsmon_consumer.audit import Audit, Report, Session, account
+from fsmon_consumer.audit_table import audit_table
+from fsmon_consumer.ledger import Ranges
+from hypothesis import given
+from hypothesis import strategies as st
+
+NOW = datetime(2026, 11, 23, tzinfo=UTC)
+RUNNING = Report("running", None, NOW, NOW, "boot-1", "tracepoint", 100, 90, 2, 500, {}, {})
+ENDED = replace(RUNNING, state="ended", end_reason="stopped", acked_seq=100)
+
+
+def audited(
+    report: Report | None, seen: list[tuple[int, int]], next_offset: int | None, successor: Report | None = None
+) -> Session:
+    ranges = Ranges.of(seen)
+    return account(("h", 1), report, ranges, (len(ranges), 0, 0, 0), next_offset=next_offset, successor=successor)
+
+
+def figures(session: Session) -> tuple[int | None, int, int | None]:
+    return session.captured, session.in_flight, session.unaccounted
+
+
+def test_all_stored_of_an_ended_session() -> None:
+    assert figures(audited(ENDED, [(0, 100)], 501)) == (100, 0, 0)
+
+
+def test_a_hole_below_what_came_later_is_unaccounted() -> None:
+    found = audited(ENDED, [(0, 50), (53, 100)], 501)
+    assert figures(found) == (100, 0, 3)
+    assert found.holes == ((50, 53),)
+
+
+def test_what_the_reader_has_not_reached_is_in_flight() -> None:
+    assert figures(audited(ENDED, [(0, 40)], 300)) == (100, 60, 0)
+    assert figures(audited(ENDED, [(0, 40)], None)) == (100, 60, 0)
+
+
+def test_once_passed_the_missing_tail_is_unaccounted() -> None:
+    assert figures(audited(RUNNING, [(0, 40)], 501)) == (100, 10, 50)
+
+
+def test_not_acknowledged_is_in_flight_while_running_and_unaccounted_when_ended() -> None:
+    assert figures(audited(RUNNING, [(0, 90)], 501)) == (100, 10, 0)
+    assert figures(audited(replace(ENDED, acked_seq=90), [(0, 90)], 501)) == (100, 0, 10)
+
+
+def test_events_newer_than_the_report_count_as_captured() -> None:
+    assert figures(audited(RUNNING, [(0, 130)], 501)) == (130, 0, 0)
+
+
+def test_acknowledged_at_an_unknown_place_is_in_flight() -> None:
+    assert figures(audited(replace(RUNNING, acked_offset=None), [(0, 40)], 900)) == (100, 60, 0)
+
+
+def test_an_empty_session_is_complete() -> None:
+    empty = replace(ENDED, emitted=0, acked_seq=0, acked_offset=None, acked_partition=None)
+    assert figures(audited(empty, [], None)) == (0, 0, 0)
+
+
+def test_no_report_is_never_complete() -> None:
+    found = audited(None, [(0, 100)], 501)
+    assert figures(found) == (None, 0, None)
+    assert not Audit([found], {}, {}).complete
+    assert "unknown" in "\n".join(audit_table(Audit([found], {}, {})))
+
+
+def test_a_session_cut_off_by_a_restart_has_an_unknown_tail() -> None:
+    found = audited(RUNNING, [(0, 100)], 501, successor=replace(RUNNING, boot_id="boot-2"))
+    assert found.unaccounted is None
+    assert "the host restarted" in found.note
+    assert "producer was replaced" in audited(RUNNING, [(0, 100)], 501, successor=RUNNING).note
+    assert audited(ENDED, [(0, 100)], 501, successor=RUNNING).unaccounted == 0
+
+
+def test_the_table_names_what_is_wrong() -> None:
+    lossy = replace(ENDED, lost={"ring_full": 7, "oversize": 0}, uncovered={"io_uring": 2})
+    text = "\n".join(audit_table(Audit([audited(lossy, [(0, 50), (53, 100)], 501)], {"h": 3}, {"t[0]": 9}, 4)))
+    for words in ("ring_full 7", "io_uring 2", "50-52", "NOT complete: 3 events", "3 dead letters", "9 messages", "4 mess"):
+        assert words in text
+    assert "oversize" not in text
+
+
+@given(
+    st.integers(0, 60), st.integers(0, 60), st.sets(st.integers(0, 60)), st.booleans(), st.sampled_from([None, 1, 600])
+)
+def test_the_sum_always_holds(emitted: int, acked: int, seen: set[int], ended: bool, next_offset: int | None) -> None:
+    report = replace(ENDED if ended else RUNNING, emitted=emitted, acked_seq=min(acked, emitted))
+    found = audited(report, [(seq, seq + 1) for seq in seen], next_offset)
+    assert found.captured is not None
+    assert found.unaccounted is not None
+    assert found.in_flight >= 0
+    assert found.unaccounted >= 0
+    assert found.captured == found.stored + found.in_flight + found.unaccounted
+    assert sum(stop - start for start, stop in found.holes) == found.unaccounted

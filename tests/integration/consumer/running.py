@@ -1,0 +1,120 @@
+"""Consumers as processes, on one test's topics and database."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+_MAIN = [sys.executable, "-m", "fsmon_consumer"]
+
+
+@dataclass
+class Site:
+    """Where the consumers of one test work."""
+
+    bootstrap: str
+    events: str
+    reports: str
+    dsn: str
+    directory: Path
+    registry: str | None = None
+    settings: dict[str, str] = field(default_factory=dict)
+    started: int = 0
+
+    def environment(self) -> dict[str, str]:
+        names = {
+            "BOOTSTRAP_SERVERS": self.bootstrap,
+            "TOPIC": self.events,
+            "REPORTS_TOPIC": self.reports,
+            "DSN": self.dsn,
+            "GROUP": self.events,
+            "LOG_LEVEL": "debug",
+            **({"REGISTRY": self.registry} if self.registry else {}),
+            **self.settings,
+        }
+        return {**os.environ, **{f"FSMON_{name}": value for name, value in names.items()}}
+
+    def command(self, *arguments: str, timeout: float = 60) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [*_MAIN, *arguments],
+            env=self.environment(),
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+
+    def migrate(self) -> None:
+        done = self.command("migrate")
+        assert done.returncode == 0, done.stderr
+
+    def rows(self, query: str) -> list[tuple[Any, ...]]:
+        with psycopg.connect(self.dsn, autocommit=True) as connection:
+            return connection.execute(query).fetchall()  # type: ignore[arg-type]
+
+    def value(self, query: str) -> Any:
+        return self.rows(query)[0][0]
+
+    def settled(self, seconds: float = 60) -> dict[str, Any]:
+        """The audit once everything sent has arrived."""
+        done = self.command("audit", "--settle", str(seconds), "--format", "json", timeout=seconds + 30)
+        found: dict[str, Any] = json.loads(done.stdout)
+        assert done.returncode == (0 if found["complete"] else 1), done.stderr
+        return found
+
+
+@dataclass
+class Running:
+    """One consumer process and its log."""
+
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    def text(self) -> str:
+        return self.log.read_text()
+
+    def wait_for(self, words: str, seconds: float = 30) -> None:
+        wait_until(lambda: words in self.text() or self.process.poll() is not None, seconds, self.text)
+        assert words in self.text(), self.text()
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait(10)
+
+    def stop(self) -> int:
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGCONT)
+            self.process.terminate()
+        return self.process.wait(30)
+
+
+@contextmanager
+def consumer(site: Site, *arguments: str) -> Iterator[Running]:
+    """A running consumer; at the end it is stopped, and must have ended well unless it was killed."""
+    site.started += 1
+    log = site.directory / f"consumer-{site.started}.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen([*_MAIN, "run", *arguments], env=site.environment(), stderr=output)
+    running = Running(process, log)
+    try:
+        yield running
+    finally:
+        if process.poll() is None:
+            code = running.stop()
+            assert code == 0, running.text()
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 60, describe: Callable[[], str] = str) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"waited {seconds} s in vain: {describe()}"
+        time.sleep(0.1)

@@ -5,42 +5,36 @@ Exit code 0 only if more than 5,000 events were captured, every one of them is s
 
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import LiteralString
 
 import psycopg
 from fsmon_schemas.errors import FsmonError
 
 from local import tables
+from local.deployment import Deployment, number_of
 from local.places import LOCAL
-from local.process import Process, ServiceError, stop_all
-from local.stack import Stack
+from local.process import ServiceError, stop_all
 
-_HOME = LOCAL / "demo"
-_WATCHED = _HOME / "watched"
-_WORKLOAD = Path(__file__).parent / "workload.sh"
-_SCRIPTS = Path(sys.executable).parent
+WORKLOAD = Path(__file__).parent / "workload.sh"
 _LEAST = 5_000
 _CONSUMERS = 2
 _SETTLE_SECONDS = 60
 
 
-def main() -> int:
-    """Run the whole demo; whatever happens, nothing is left running."""
+def main(home: Path = LOCAL / "demo") -> int:
+    """Run the whole demo below ``home``, which is made anew; whatever happens, nothing is left running."""
     if os.geteuid() != 0:
         print("demo: loading eBPF programs needs root: run it as root", file=sys.stderr)
         return 2
-    stop_all(_HOME)  # what a demo that was killed left behind
-    shutil.rmtree(_HOME, ignore_errors=True)
-    _WATCHED.mkdir(parents=True)
+    stop_all(home)  # what a demo that was killed left behind
+    shutil.rmtree(home, ignore_errors=True)
     try:
-        return _demo(Stack(_HOME))
+        return _demo(Deployment(home), home / "watched")
     except FsmonError as error:
         print(f"demo: {error}", file=sys.stderr)
         return 1
@@ -48,66 +42,34 @@ def main() -> int:
         print("demo: interrupted", file=sys.stderr)
         return 130
     finally:
-        stop_all(_HOME)
+        stop_all(home)
 
 
-def _demo(stack: Stack) -> int:
-    _say("starting Kafka, the schema registry and PostgreSQL")
-    stack.start()
-    environment = {**os.environ, **stack.environment()}
-    _say("creating the topics and the database's tables")
-    _call(environment, "fsmon-producer", "topics", "create")
-    _call(environment, "fsmon-consumer", "migrate")
-    with psycopg.connect(stack.postgres.dsn, autocommit=True) as database:
-        _say(f"starting {_CONSUMERS} consumers, and one producer that watches {_WATCHED}")
-        consumers = [_consumer(number, environment) for number in range(1, _CONSUMERS + 1)]
-        producer = _producer(environment)
-        _await_claims(database, consumers)
-        _watch_workload(database)
+def _demo(fsmon: Deployment, watched: Path) -> int:
+    _say("starting Kafka, the schema registry and PostgreSQL; creating topics and tables")
+    fsmon.prepare()
+    _say(f"starting {_CONSUMERS} consumers, and one producer that watches {watched}")
+    watched.mkdir()
+    fsmon.start_consumers(_CONSUMERS)
+    fsmon.start_producer(watched)
+    with fsmon.database() as database:
+        _say("running the workload")
+        _run_workload(database, watched, fsmon.directory / "workload.log")
         _say("stopping the producer: it delivers what is left in its ring")
-        if producer.stop(timeout=60) != 0:
-            raise ServiceError(f"the producer left something undelivered: see {producer.log}")
-        audit = subprocess.run(
-            [_SCRIPTS / "fsmon-consumer", "audit", "--settle", str(_SETTLE_SECONDS)],
-            env=environment,
-            check=False,
-        )
-        for consumer in consumers:
-            if consumer.stop(timeout=30) != 0:
-                raise ServiceError(f"{consumer.name} failed: see {consumer.log}")
-        tables.show(database, _WATCHED)
-        verdict = _verdict(database, audit.returncode)
-    stack.stop()
-    return verdict
+        fsmon.stop_producer()
+        audit = fsmon.audit(_SETTLE_SECONDS)
+        print()
+        tables.show(database, watched)
+        faults = _faults(database, audit)
+    fsmon.stop()
+    for fault in faults:
+        print(f"demo: FAILED: {fault}; logs are in {fsmon.directory}", file=sys.stderr)
+    return 1 if faults else 0
 
 
-def _producer(environment: Mapping[str, str]) -> Process:
-    producer = Process("producer", _HOME)
-    host = socket.gethostname()
-    command = ["run", "--watch", str(_WATCHED), "--host-id", host, "--report-interval", "1"]
-    producer.launch([_SCRIPTS / "fsmon-producer", *command], environment)
-    producer.wait(lambda: "capturing" in producer.log.read_text(), timeout=60)
-    return producer
-
-
-def _consumer(number: int, environment: Mapping[str, str]) -> Process:
-    consumer = Process(f"consumer-{number}", _HOME)
-    consumer.launch([_SCRIPTS / "fsmon-consumer", "run"], environment)
-    return consumer
-
-
-def _await_claims(database: psycopg.Connection, consumers: list[Process]) -> None:
-    """Wait until every consumer owns partitions, so that the latency below is not their start's."""
-    query = "SELECT count(DISTINCT backend_pid) FROM offsets"
-    for consumer in consumers:
-        consumer.wait(lambda: _number(database, query) == len(consumers), timeout=60)
-
-
-def _watch_workload(database: psycopg.Connection) -> None:
-    _say("running the workload")
-    log = _HOME / "workload.log"
+def _run_workload(database: psycopg.Connection, watched: Path, log: Path) -> None:
     with log.open("wb") as output:
-        workload = subprocess.Popen([_WORKLOAD, _WATCHED], stdout=output, stderr=output)
+        workload = subprocess.Popen([WORKLOAD, watched], stdout=output, stderr=output)
         try:
             with _line() as line:
                 while workload.poll() is None:
@@ -135,19 +97,18 @@ def _line() -> Iterator[Callable[[str], None]]:
 
 
 def _progress(database: psycopg.Connection, log: Path) -> str:
-    captured = _number(database, "SELECT coalesce(sum(emitted), 0) FROM reports")
-    stored = _number(database, "SELECT coalesce(sum(stored), 0) FROM streams")
+    captured = number_of(database, "SELECT coalesce(sum(emitted), 0) FROM reports")
+    stored = number_of(database, "SELECT coalesce(sum(stored), 0) FROM streams")
     lines = log.read_text(errors="replace").splitlines()
     # A report is at most a second old, so rows may be ahead of it.
     return f"captured {max(captured, stored):>7,}   in PostgreSQL {stored:>7,}   {lines[-1] if lines else ''}"
 
 
-def _verdict(database: psycopg.Connection, audit: int) -> int:
-    stored = _number(database, "SELECT count(*) FROM file_events")
-    distinct = _number(
-        database, "SELECT count(*) FROM (SELECT DISTINCT host_id, session, seq FROM file_events) AS i"
-    )
-    duplicates = _number(database, "SELECT coalesce(sum(duplicates), 0) FROM streams") + stored - distinct
+def _faults(database: psycopg.Connection, audit: int) -> list[str]:
+    stored = number_of(database, "SELECT count(*) FROM file_events")
+    distinct = number_of(database, "SELECT count(DISTINCT (host_id, session, seq)) FROM file_events")
+    dropped = number_of(database, "SELECT coalesce(sum(duplicates), 0) FROM streams")
+    duplicates = dropped + stored - distinct
     faults = []
     if audit != 0:
         faults.append(f"the audit says that events are unaccounted for (exit code {audit})")
@@ -155,25 +116,9 @@ def _verdict(database: psycopg.Connection, audit: int) -> int:
         faults.append(f"{duplicates} duplicates")
     if stored <= _LEAST:
         faults.append(f"only {stored} events, expected more than {_LEAST}")
-    for fault in faults:
-        print(f"demo: FAILED: {fault}; logs are in {_HOME}", file=sys.stderr)
     if not faults:
         _say(f"{stored:,} events captured and stored, 0 unaccounted, 0 duplicates")
-    return 1 if faults else 0
-
-
-def _number(database: psycopg.Connection, query: LiteralString) -> int:
-    row = database.execute(query).fetchone()
-    assert row is not None
-    return int(row[0])
-
-
-def _call(environment: Mapping[str, str], name: str, *arguments: str) -> None:
-    done = subprocess.run(
-        [_SCRIPTS / name, *arguments], env=environment, capture_output=True, text=True, check=False
-    )
-    if done.returncode != 0:
-        raise ServiceError(f"{name} {' '.join(arguments)} failed:\n{done.stdout}{done.stderr}")
+    return faults
 
 
 def _say(text: str) -> None:

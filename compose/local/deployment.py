@@ -1,0 +1,102 @@
+"""fsmon itself on the local services: one producer and some consumers as processes of their own."""
+
+import os
+import socket
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
+from typing import LiteralString
+
+import psycopg
+
+from local.process import Process, ServiceError
+from local.stack import Stack
+
+_SCRIPTS = Path(sys.executable).parent
+_START_SECONDS = 60
+_STOP_SECONDS = 60
+
+
+class Deployment:
+    """Services, topics, tables, producer and consumers, with all their state below ``directory``."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.stack = Stack(directory)
+        self.consumers: list[Process] = []
+        self.producer = Process("producer", directory)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What the commands run with: ours, and where the services are."""
+        return {**os.environ, **self.stack.environment()}
+
+    def prepare(self) -> None:
+        """Start the services and make topics and tables; raises ServiceError."""
+        self.stack.start()
+        for command in ("fsmon-producer topics create", "fsmon-consumer migrate"):
+            done = self._run(command, capture_output=True)
+            if done.returncode != 0:
+                raise ServiceError(f"{command} failed:\n{done.stdout}{done.stderr}")
+
+    def database(self) -> psycopg.Connection:
+        """A connection that sees what is committed; the caller closes it."""
+        return psycopg.connect(self.stack.postgres.dsn, autocommit=True)
+
+    def start_consumers(self, count: int) -> None:
+        """Start ``count`` consumers and wait until each of them owns partitions."""
+        for number in range(1, count + 1):
+            self.consumers.append(Process(f"consumer-{number}", self.directory))
+            self.restart_consumer(-1)
+        with self.database() as database:
+            owners = partial(number_of, database, "SELECT count(DISTINCT backend_pid) FROM offsets")
+            for consumer in self.consumers:
+                consumer.wait(lambda: owners() == count, _START_SECONDS)
+
+    def restart_consumer(self, index: int) -> None:
+        """Start a consumer that does not run; returns at once."""
+        self.consumers[index].launch([_SCRIPTS / "fsmon-consumer", "run"], self.environment)
+
+    def start_producer(self, watched: Path) -> None:
+        """Capture what happens below ``watched``; on return it is live."""
+        options = ["--watch", str(watched), "--host-id", socket.gethostname(), "--report-interval", "1"]
+        self.producer.launch([_SCRIPTS / "fsmon-producer", "run", *options], self.environment)
+        self.producer.wait(lambda: "capturing" in self.producer.log.read_text(), _START_SECONDS)
+
+    def stop_producer(self) -> None:
+        """SIGTERM; raises ServiceError unless it delivered everything it had captured."""
+        _must_end_well(self.producer)
+
+    def audit(self, settle_seconds: int) -> int:
+        """Print the audit; its exit code, 0 when every captured event is accounted for."""
+        return self._run(f"fsmon-consumer audit --settle {settle_seconds}").returncode
+
+    def stop(self) -> None:
+        """Stop consumers and services; raises ServiceError if a consumer did not end well."""
+        for consumer in self.consumers:
+            _must_end_well(consumer)
+        self.stack.stop()
+
+    def _run(self, command: str, *, capture_output: bool = False) -> subprocess.CompletedProcess[str]:
+        name, *arguments = command.split()
+        return subprocess.run(
+            [_SCRIPTS / name, *arguments],
+            env=self.environment,
+            capture_output=capture_output,
+            text=True,
+            check=False,
+        )
+
+
+def number_of(database: psycopg.Connection, query: LiteralString) -> int:
+    """The one number that ``query`` gives."""
+    row = database.execute(query).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def _must_end_well(process: Process) -> None:
+    code = process.stop(_STOP_SECONDS)
+    if code != 0:
+        raise ServiceError(f"{process.name} ended with exit code {code}: see {process.log}")

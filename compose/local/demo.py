@@ -112,6 +112,9 @@ def _faults(database: psycopg.Connection, audit: int) -> list[str]:
     faults = []
     if audit != 0:
         faults.append(f"the audit says that events are unaccounted for (exit code {audit})")
+    captured = number_of(database, "SELECT sum(emitted) FROM reports")
+    if stored != captured:
+        faults.append(f"{captured} events were captured and {stored} stored")
     if duplicates:
         faults.append(f"{duplicates} duplicates")
     if stored <= _LEAST:

@@ -22,11 +22,13 @@ _STOP_SECONDS = 5  # 0.2 s for one node; the last of three waits for a quorum th
 
 # Test-sized, here as in compose.yaml: no rebalance delay, members noticed and missed within seconds
 # (KIP-848's defaults are a heartbeat every 5 s and a session of 45 s), one partition for each internal
-# topic, nothing created by a typo.
+# topic, nothing created by a typo. A killed broker may register again only when its old session is over.
 SHARED_SETTINGS = {
     "process.roles": "broker,controller",
     "controller.listener.names": "CONTROLLER",
     "auto.create.topics.enable": "false",
+    "broker.heartbeat.interval.ms": "500",
+    "broker.session.timeout.ms": "3000",
     "offsets.topic.num.partitions": "1",
     "transaction.state.log.num.partitions": "1",
     "group.initial.rebalance.delay.ms": "0",

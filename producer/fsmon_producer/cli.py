@@ -30,7 +30,7 @@ topics_app = typer.Typer(
     help="Create or check the topics that events and reports go to.", no_args_is_help=True
 )
 app.add_typer(topics_app, name="topics")
-_ADMIN_SECONDS = 10.0
+_ADMIN_SECONDS = 5.0
 
 
 def main() -> None:
@@ -120,6 +120,8 @@ def create_topics(
         client = Registry(resolved.registry)
         for name, schema in ((resolved.topic, FILE_EVENT), (resolved.reports_topic, CAPTURE_REPORT)):
             print(f"registered the schema of {name} as id {client.register(name, schema)}")
+    for name in (resolved.topic, resolved.reports_topic):
+        topics.wait_for(name, _ADMIN_SECONDS)
     raise typer.Exit(_check_topics(resolved, topics))
 
 
@@ -142,7 +144,7 @@ def check_topics(
 def _check_topics(config: Config, topics: Topics) -> int:
     faulty = 0
     for name in (config.topic, config.reports_topic):
-        found = topics.wait_for(name, _ADMIN_SECONDS)
+        found = topics.look_up(name, _ADMIN_SECONDS)
         faults = found.faults()
         print(f"{name}: {found.partitions} partitions, replication {found.replication}")
         for fault in faults:

@@ -49,7 +49,7 @@ class Output:
         """Nothing is under way."""
 
     def send_report(self, body: bytes) -> bool:  # noqa: ARG002 - the protocol's
-        """Reports are for the ledger behind Kafka: none is sent."""
+        """Reports are for the ledger behind Kafka: here nobody takes them."""
         return False
 
 

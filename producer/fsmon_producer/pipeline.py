@@ -21,7 +21,7 @@ from fsmon_producer.publish import Cluster, Publisher
 from fsmon_producer.report import Reporter
 from fsmon_producer.ring import Cursor, Ring
 from fsmon_producer.stamp import Stamp, StampCounts
-from fsmon_producer.stats import summary
+from fsmon_producer.stats import lost_events, summary
 
 _log = logging.getLogger(__name__)
 
@@ -77,7 +77,8 @@ class Pipeline:
         self._reporter = Reporter(session, capture.backend)
         self._stamp: Stamp | None = None
         self._released = ring.cursor
-        self._next_clock = self._next_report = 0.0
+        self._lost = 0
+        self._next_clock = self._next_look = self._next_report = 0.0
         self._next_stats = time.monotonic() + _STATS_INTERVAL
         self._retry_at, self._retry_after = 0.0, _FIRST_RETRY
 
@@ -98,6 +99,9 @@ class Pipeline:
         if now >= self._next_clock:
             self._capture.sync_clock()
             self._next_clock = now + _CLOCK_INTERVAL
+        if now >= self._next_look:
+            self._look_for_losses()
+            self._next_look = now + self._report_interval
         if now >= self._next_stats:
             _log.info("%s", self._figures())
             self._next_stats = now + _STATS_INTERVAL
@@ -124,9 +128,9 @@ class Pipeline:
 
     def _move(self, now: float, idle: float) -> None:
         assert self._stamp is not None
-        if self._to.reports and now >= self._next_report:
-            sent = self._to.send_report(self._report())
-            self._next_report = now + (self._report_interval if sent else _IDLE)
+        if now >= self._next_report:
+            self._next_report = now + self._report_interval
+            self._to.send_report(self._report())
         taken = 0
         if self._to.ready:
             batch = self._ring.read(_BATCH, self._stamp.longest)
@@ -191,6 +195,14 @@ class Pipeline:
     def _report(self, end_reason: str | None = None) -> bytes:
         counters = self._capture.counters()
         return self._reporter.body(counters, self._ring.cursor.seq, self._to.acknowledged, end_reason)
+
+    def _look_for_losses(self) -> None:
+        lost = lost_events(self._capture.counters())
+        if lost > self._lost:
+            _log.warning(
+                "%d events could not be captured, %d in all: %s", lost - self._lost, lost, self._figures()
+            )
+            self._lost = lost
 
     def _figures(self) -> str:
         counts = self._stamp.counts if self._stamp else StampCounts()

@@ -62,6 +62,15 @@ def decode_kernel(body: bytes) -> dict[str, Any]:
     return _decode(body, _KERNEL_BYTES)
 
 
+def is_text(body: bytes) -> bool:
+    """Whether the kernel's bytes are one event whose strings are all valid UTF-8: nothing to rewrite."""
+    try:
+        _decode(body, _KERNEL_TEXT)
+    except UndecodableRecordError:
+        return False
+    return True
+
+
 def decode_stamped(body: bytes) -> dict[str, Any]:
     """The event of an unframed message; UndecodableRecordError unless it is exactly one."""
     return _decode(body, _WHOLE)

@@ -1,7 +1,7 @@
 """Makes messages of ring records: frame, host_id, session and seq before the kernel's Avro bytes.
 
-Records of pure ASCII are never decoded. A record the kernel flagged is made valid UTF-8; what
-cannot be sent as it is becomes a stub: every record takes exactly one seq.
+Records of pure ASCII are never decoded. A record the kernel flagged is looked into, and rewritten
+if a string in it is not UTF-8; what cannot be sent becomes a stub: every record takes exactly one seq.
 """
 
 from dataclasses import dataclass
@@ -12,6 +12,7 @@ from fsmon_producer.record import (
     UndecodableRecordError,
     decode_kernel,
     encode_kernel,
+    is_text,
     readable,
     unknown_event,
     without_paths,
@@ -68,6 +69,8 @@ class Stamp:
 
     def _special(self, seq: int, body: bytes) -> bytes:
         head = self._prefix + encode_long(seq)
+        if len(head) + len(body) <= self.limit and is_text(body):
+            return head + body
         try:
             event = readable(decode_kernel(body))
         except UndecodableRecordError:

@@ -3,12 +3,12 @@
 import io
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import fastavro
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer, Message, TopicPartition
 from fsmon_producer.identity import Session
 from fsmon_producer.pipeline import Pipeline, Stop
 from fsmon_producer.publish import Cluster, Publisher
@@ -32,8 +32,9 @@ class ProducingHost:
         kafka: dict[str, str] | None = None,
         drain_timeout: float = 10.0,
         report_interval: float = 0.5,
+        capture: FakeCapture | None = None,
     ) -> None:
-        self.capture = FakeCapture(ring_bytes)
+        self.capture = capture or FakeCapture(ring_bytes)
         self.ring = FakeRing(self.capture)
         cluster = Cluster(bootstrap, topics.events, topics.reports, registry, kafka or {})
         self.publisher = Publisher(cluster, SESSION.host_id, SESSION.id, self.ring.cursor)
@@ -91,25 +92,35 @@ class Arrived:
 def arrived(bootstrap: str, topic: str, partitions: int) -> list[Arrived]:
     """Everything the topic holds, decoded, in order of partition and offset."""
     schema = FILE_EVENT if topic.endswith("file-events") else CAPTURE_REPORT
-    consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": "reader", "enable.partition.eof": False})
     found: list[Arrived] = []
+    for message in _messages(bootstrap, topic, partitions):
+        value, key, partition, offset = message.value(), message.key(), message.partition(), message.offset()
+        assert isinstance(value, bytes)
+        assert isinstance(key, bytes)
+        assert partition is not None
+        assert offset is not None
+        _, start = split_frame(value)
+        stream = io.BytesIO(value[start:])
+        event = fastavro.schemaless_reader(stream, schema.parsed, None)
+        assert isinstance(event, dict)
+        assert stream.tell() == len(value) - start
+        found.append(Arrived(key, partition, offset, event))
+    return found
+
+
+def values_of(bootstrap: str, topic: str, partitions: int) -> list[bytes]:
+    """Everything the topic holds, as it is."""
+    return [message.value() or b"" for message in _messages(bootstrap, topic, partitions)]
+
+
+def _messages(bootstrap: str, topic: str, partitions: int) -> Iterator[Message]:
+    consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": "reader", "enable.auto.commit": False})
     for partition in range(partitions):
-        place = TopicPartition(topic, partition)
-        low, high = consumer.get_watermark_offsets(place, timeout=10)
-        consumer.assign([TopicPartition(topic, partition, low)])
-        while high > low:
+        next_, high = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=10)
+        consumer.assign([TopicPartition(topic, partition, next_)])
+        while next_ < high:
             for message in consumer.consume(1000, 1.0):
                 assert message.error() is None
-                value = message.value()
-                assert isinstance(value, bytes)
-                _, start = split_frame(value)
-                stream = io.BytesIO(value[start:])
-                event = fastavro.schemaless_reader(stream, schema.parsed, None)
-                assert isinstance(event, dict)
-                key, offset = message.key(), message.offset()
-                assert isinstance(key, bytes)
-                assert offset is not None
-                found.append(Arrived(key, partition, offset, event))
-                low = offset + 1
+                yield message
+                next_ = (message.offset() or 0) + 1
     consumer.close()
-    return found

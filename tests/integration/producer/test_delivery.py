@@ -105,3 +105,38 @@ def test_reports_tell_start_progress_and_end(kafka: Broker, topics: Topics) -> N
     keys = {report.key for report in arrived(kafka.bootstrap, topics.reports, 1)}
     assert keys == {f"host-a/{SESSION.id}".encode()}
     assert all(report["emitted"] == report["next_seq"] + report["backlog"] for report in reports)
+
+
+def test_a_full_client_queue_stops_reading_and_loses_nothing(kafka: Broker, topics: Topics) -> None:
+    host = ProducingHost(kafka.bootstrap, topics, kafka={"queue.buffering.max.messages": "100"}).start()
+    for number in range(5000):
+        assert host.capture.emit_event(pid=number) is not None
+    assert host.stop() == 0
+    events = arrived(kafka.bootstrap, topics.events, topics.partitions)
+    assert [event.value["pid"] for event in events] == list(range(5000))
+    assert [event.value["seq"] for event in events] == list(range(5000))
+
+
+def test_losses_in_the_kernel_are_said(
+    kafka: Broker, topics: Topics, caplog: pytest.LogCaptureFixture
+) -> None:
+    host = ProducingHost(kafka.bootstrap, topics, report_interval=0.1).start()
+    host.capture.counters().lost["ring_full"]["write"] = 3
+    wait_until(lambda: "3 events could not be captured, 3 in all" in caplog.text)
+    host.capture.counters().lost["ring_full"]["read"] = 4
+    wait_until(lambda: "4 events could not be captured, 7 in all" in caplog.text)
+    assert "lost (ring_full) 7" in caplog.text
+    assert host.stop() == 0
+
+
+def test_the_next_producer_of_a_ring_goes_on_at_its_cursor(kafka: Broker, topics: Topics) -> None:
+    first = ProducingHost(kafka.bootstrap, topics).start()
+    for number in range(1000):
+        first.capture.emit_event(pid=number)
+    assert first.stop() == 0
+    second = ProducingHost(kafka.bootstrap, topics, capture=first.capture).start()
+    for number in range(1000, 1500):
+        second.capture.emit_event(pid=number)
+    assert second.stop() == 0
+    events = arrived(kafka.bootstrap, topics.events, topics.partitions)
+    assert [(event.value["seq"], event.value["pid"]) for event in events] == [(n, n) for n in range(1500)]

@@ -122,29 +122,23 @@ class Decoder:
 
     def _group(self, batch: Batch) -> Iterable[_Group]:
         groups: dict[bytes, _Group] = {}
-        group = _Group(
-            split_frame(b"\0\0\0\0\0")[0], b"\xff"
-        )  # no message starts so: the first lookup misses
         for slot, piece in enumerate(batch.slices):
             if piece.topic == self._reports_topic:
                 self._read_reports(batch, slot, piece)
-                continue
-            for key, value, offset in zip(piece.keys, piece.values, piece.offsets, strict=True):
-                if value is None or not value.startswith(group.prefix):
+            elif not _take_whole(groups, slot, piece):
+                for key, value, offset in zip(piece.keys, piece.values, piece.offsets, strict=True):
                     try:
-                        ref, start = split_frame(value or b"")
+                        group = _group_of(groups, value)
                     except FramingError as error:
                         letter = DeadLetter(
                             *piece.place, offset, key, value, None, Reason.FRAMING, str(error)
                         )
                         batch.dead.append((slot, letter))
                         continue
-                    assert value is not None
-                    group = groups.setdefault(value[:start], _Group(ref, value[:start]))
-                group.bodies.append(value[len(group.prefix) :])
-                group.keys.append(key)
-                group.slots.append(slot)
-                group.offsets.append(offset)
+                    group.bodies.append((value or b"")[len(group.prefix) :])
+                    group.keys.append(key)
+                    group.slots.append(slot)
+                    group.offsets.append(offset)
         return groups.values()
 
     def _read(
@@ -222,6 +216,31 @@ class Decoder:
         }
         for slot, offset, host_id, session, seq in rows.places():
             bury_row(batch, (slot, offset), Identity(host_id, session, seq), reason, details[reason])
+
+
+def _group_of(groups: dict[bytes, _Group], value: bytes | None) -> _Group:
+    """The group that a message belongs to; FramingError without a frame."""
+    ref, start = split_frame(value or b"")
+    prefix = (value or b"")[:start]
+    if prefix not in groups:
+        groups[prefix] = _Group(ref, prefix)
+    return groups[prefix]
+
+
+def _take_whole(groups: dict[bytes, _Group], slot: int, piece: LogSlice) -> bool:
+    """Take a slice whose messages all have the same frame, which is the rule; False if they have not."""
+    try:
+        group = _group_of(groups, piece.values[0])
+    except FramingError:
+        return False
+    prefix, start = group.prefix, len(group.prefix)
+    if not all(value is not None and value.startswith(prefix) for value in piece.values):
+        return False
+    group.bodies += [value[start:] for value in piece.values if value is not None]
+    group.keys += piece.keys
+    group.slots += [slot] * len(piece)
+    group.offsets += piece.offsets
+    return True
 
 
 def bury_row(batch: Batch, place: tuple[int, int], identity: Identity, reason: Reason, detail: str) -> None:

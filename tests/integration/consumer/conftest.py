@@ -21,7 +21,12 @@ def site(kafka: Broker, topics: Topics, database: str, tmp_path: Path) -> Site:
 def make_fleet(kafka: Broker, topics: Topics) -> Callable[..., Fleet]:
     def make(hosts: int = 4, **options: Any) -> Fleet:
         return Fleet(
-            kafka.bootstrap, topics.events, topics.reports, hosts=hosts, partitions=topics.partitions, **options
+            kafka.bootstrap,
+            topics.events,
+            topics.reports,
+            hosts=hosts,
+            partitions=topics.partitions,
+            **options,
         )
 
     return make

@@ -77,10 +77,14 @@ def test_rows_are_what_was_sent(site: Site, make_fleet: MakeFleet, registry: Sch
     assert "ring_full 2" in audit.stdout
     assert "io_uring 3" in audit.stdout
     assert site.value("SELECT count(*) FROM ecs_file_events WHERE \"event.outcome\" = 'failure'") > 0
-    assert site.value("SELECT count(*) FROM ocsf_file_activity WHERE type_uid BETWEEN 100101 AND 100199") == len(rows)
+    assert site.value(
+        "SELECT count(*) FROM ocsf_file_activity WHERE type_uid BETWEEN 100101 AND 100199"
+    ) == len(rows)
 
 
-def test_garbage_goes_to_the_dead_letters_and_its_neighbours_are_stored(site: Site, make_fleet: MakeFleet) -> None:
+def test_garbage_goes_to_the_dead_letters_and_its_neighbours_are_stored(
+    site: Site, make_fleet: MakeFleet
+) -> None:
     fleet = make_fleet(2)
     with consumer(site):
         fleet.send(50)
@@ -120,9 +124,7 @@ def encode_event(fleet: Fleet, host: int, seq: int) -> bytes:
 
 
 def assert_sums(site: Site) -> None:
-    assert site.rows(
-        "SELECT topic FROM offsets WHERE messages <> stored + duplicates + dead + expired"
-    ) == []
+    assert site.rows("SELECT topic FROM offsets WHERE messages <> stored + duplicates + dead + expired") == []
 
 
 def test_a_killed_consumer_is_taken_over_without_loss_or_duplicate(site: Site, make_fleet: MakeFleet) -> None:
@@ -135,7 +137,9 @@ def test_a_killed_consumer_is_taken_over_without_loss_or_duplicate(site: Site, m
             victim = stack.enter_context(consumer(site))
             fleet.send(300)
             name = f":{victim.process.pid}"
-            wait_until(lambda name=name: site.value(f"SELECT count(*) FROM offsets WHERE worker LIKE '%{name}'") > 0)  # type: ignore[misc]
+            wait_until(
+                lambda name=name: site.value(f"SELECT count(*) FROM offsets WHERE worker LIKE '%{name}'") > 0
+            )  # type: ignore[misc]
             fleet.send(400)
             time.sleep(dice.uniform(0, 0.2))
             victim.kill()
@@ -254,7 +258,9 @@ def remake(admin: AdminClient, topic: str) -> None:
     config = {"message.timestamp.type": "LogAppendTime"}
     for _ in range(50):  # the deletion goes on after it was answered
         try:
-            admin.create_topics([NewTopic(topic, num_partitions=4, replication_factor=-1, config=config)])[topic].result(30)
+            admin.create_topics([NewTopic(topic, num_partitions=4, replication_factor=-1, config=config)])[
+                topic
+            ].result(30)
         except KafkaException:
             time.sleep(0.1)
         else:

@@ -15,10 +15,15 @@ ENDED = replace(RUNNING, state="ended", end_reason="stopped", acked_seq=100)
 
 
 def audited(
-    report: Report | None, seen: list[tuple[int, int]], next_offset: int | None, successor: Report | None = None
+    report: Report | None,
+    seen: list[tuple[int, int]],
+    next_offset: int | None,
+    successor: Report | None = None,
 ) -> Session:
     ranges = Ranges.of(seen)
-    return account(("h", 1), report, ranges, (len(ranges), 0, 0, 0), next_offset=next_offset, successor=successor)
+    return account(
+        ("h", 1), report, ranges, (len(ranges), 0, 0, 0), next_offset=next_offset, successor=successor
+    )
 
 
 def figures(session: Session) -> tuple[int | None, int, int | None]:
@@ -79,16 +84,32 @@ def test_a_session_cut_off_by_a_restart_has_an_unknown_tail() -> None:
 
 def test_the_table_names_what_is_wrong() -> None:
     lossy = replace(ENDED, lost={"ring_full": 7, "oversize": 0}, uncovered={"io_uring": 2})
-    text = "\n".join(audit_table(Audit([audited(lossy, [(0, 50), (53, 100)], 501)], {"h": 3}, {"t[0]": 9}, 4)))
-    for words in ("ring_full 7", "io_uring 2", "50-52", "NOT complete: 3 events", "3 dead letters", "9 messages", "4 mess"):
+    text = "\n".join(
+        audit_table(Audit([audited(lossy, [(0, 50), (53, 100)], 501)], {"h": 3}, {"t[0]": 9}, 4))
+    )
+    for words in (
+        "ring_full 7",
+        "io_uring 2",
+        "50-52",
+        "NOT complete: 3 events",
+        "3 dead letters",
+        "9 messages",
+        "4 mess",
+    ):
         assert words in text
     assert "oversize" not in text
 
 
 @given(
-    st.integers(0, 60), st.integers(0, 60), st.sets(st.integers(0, 60)), st.booleans(), st.sampled_from([None, 1, 600])
+    st.integers(0, 60),
+    st.integers(0, 60),
+    st.sets(st.integers(0, 60)),
+    st.booleans(),
+    st.sampled_from([None, 1, 600]),
 )
-def test_the_sum_always_holds(emitted: int, acked: int, seen: set[int], ended: bool, next_offset: int | None) -> None:
+def test_the_sum_always_holds(
+    emitted: int, acked: int, seen: set[int], ended: bool, next_offset: int | None
+) -> None:
     report = replace(ENDED if ended else RUNNING, emitted=emitted, acked_seq=min(acked, emitted))
     found = audited(report, [(seq, seq + 1) for seq in seen], next_offset)
     assert found.captured is not None

@@ -16,7 +16,9 @@ START = 1_795_000_000_000_000
 LATEST = datetime(2026, 12, 1, tzinfo=UTC)
 
 
-def decode(values: list[bytes | None], keys: list[bytes | None] | None = None, topic: str = "events") -> Batch:
+def decode(
+    values: list[bytes | None], keys: list[bytes | None] | None = None, topic: str = "events"
+) -> Batch:
     schemas = WriterSchemas(None)
 
     def find(ref: SchemaRef) -> Schema:

@@ -58,7 +58,8 @@ def random_value(dice: random.Random, column: Any) -> Any:
 def test_the_same_values_as_fastavro_for_random_records() -> None:
     dice = random.Random(5)
     records = [
-        {column.name: random_value(dice, column) for column in COLUMNS} | {"host_id": "host-1"} for _ in range(2000)
+        {column.name: random_value(dice, column) for column in COLUMNS} | {"host_id": "host-1"}
+        for _ in range(2000)
     ]
     encoded = [encode(FILE_EVENT, record) for record in records]
     read = READER.read(encoded, [b"host-1"] * len(encoded)).to_dicts()

@@ -11,7 +11,12 @@ from fsmon_schemas import ConfigError
 def test_flag_over_environment_over_file_over_default(tmp_path: Path) -> None:
     file = tmp_path / "fsmon.toml"
     file.write_text('topic = "file"\ngroup = "file"\nreports_topic = "file"\n[kafka]\n"a.b" = true\nx = 1\n')
-    environ = {"FSMON_TOPIC": "env", "FSMON_GROUP": "env", "FSMON_KAFKA": "x=2 'y=with space'", "FSMON_DSN": ""}
+    environ = {
+        "FSMON_TOPIC": "env",
+        "FSMON_GROUP": "env",
+        "FSMON_KAFKA": "x=2 'y=with space'",
+        "FSMON_DSN": "",
+    }
     config = load_config({"topic": "flag", "group": None, "kafka": ["z=a=b"]}, file=file, environ=environ)
     assert (config.topic, config.group, config.reports_topic) == ("flag", "env", "file")
     assert dict(config.kafka) == {"a.b": "true", "x": "2", "y": "with space", "z": "a=b"}
@@ -27,7 +32,9 @@ def test_the_file_may_be_named_by_the_environment(tmp_path: Path) -> None:
 
 
 def test_secrets_stand_in_no_repr() -> None:
-    config = load_config({"dsn": "password=hush", "registry": "http://u:hush@h", "kafka": ["sasl.password=hush"]}, environ={})
+    config = load_config(
+        {"dsn": "password=hush", "registry": "http://u:hush@h", "kafka": ["sasl.password=hush"]}, environ={}
+    )
     assert "hush" not in repr(config)
 
 

@@ -5,9 +5,10 @@ break a guarantee. ``refusal`` tells errors that a person must mend from those t
 """
 
 import logging
+import sys
 from collections.abc import Mapping, Sequence
 
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import KafkaError, KafkaException, Producer
 from fsmon_schemas.errors import ConfigError, FatalError, RetryableError
 
 Settings = dict[str, object]
@@ -15,7 +16,7 @@ Settings = dict[str, object]
 # librdkafka says the same at every attempt to connect: shown only when debugging. What a person
 # must know of it is told by the modules that use the client.
 CLIENT_LOG = logging.getLogger("fsmon_producer.librdkafka")
-CLIENT_LOG.setLevel(logging.CRITICAL)
+CLIENT_LOG.setLevel(logging.CRITICAL + 1)
 
 # What fsmon promises rests on these; each maps the values that keep the promise to why.
 _GUARANTEES: dict[str, tuple[frozenset[str], str]] = {
@@ -135,3 +136,20 @@ def away(error: KafkaError) -> RetryableError:
 def most_telling(errors: Sequence[KafkaError]) -> KafkaError:
     """Of errors told while no broker answered, one that says why, if there is one."""
     return next((error for error in errors if error.code() != KafkaError._ALL_BROKERS_DOWN), errors[-1])
+
+
+def serve(producer: Producer, seconds: float) -> KafkaError | None:
+    """Run the producer's callbacks; the fatal error, if it has one."""
+    raised: object = None
+    try:
+        producer.poll(seconds)
+    except:  # noqa: E722 - a fatal error is raised as a KafkaError, which is no BaseException
+        raised = sys.exc_info()[1]
+    # Outside the except clause, or the KafkaError would become the __context__ of what is raised.
+    if isinstance(raised, KafkaException):
+        return error_of(raised)
+    if isinstance(raised, KafkaError):
+        return raised
+    if isinstance(raised, BaseException):
+        raise raised
+    return None

@@ -6,10 +6,8 @@ publisher's poll, never on the ring.
 """
 
 import logging
-import signal
 import time
 from pathlib import Path
-from types import FrameType
 
 from fsmon_producer import loader
 from fsmon_producer.capture import Capture
@@ -22,6 +20,7 @@ from fsmon_producer.report import Reporter
 from fsmon_producer.ring import Cursor, Ring
 from fsmon_producer.stamp import Stamp, StampCounts
 from fsmon_producer.stats import lost_events, summary
+from fsmon_producer.stop import Stop
 
 _log = logging.getLogger(__name__)
 
@@ -35,22 +34,6 @@ _STATS_INTERVAL = 60.0
 _CONNECT = 1.0
 _FIRST_RETRY, _LAST_RETRY = 0.1, 10.0
 _LAST_REPORT = 2.0
-
-
-class Stop:
-    """Asked to stop, and why. A second signal ends the process at once."""
-
-    def __init__(self) -> None:
-        self.reason: str | None = None
-
-    def listen(self) -> None:
-        """Take SIGTERM and SIGINT as the request."""
-        for signum in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(signum, self._on_signal)
-
-    def _on_signal(self, signum: int, _frame: FrameType | None) -> None:
-        self.reason = signal.Signals(signum).name
-        signal.signal(signum, signal.SIG_DFL)
 
 
 class Pipeline:

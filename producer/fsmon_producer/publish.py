@@ -7,7 +7,6 @@ was not acknowledged must be read and sent again.
 """
 
 import logging
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -19,14 +18,15 @@ from fsmon_schemas.schema import CAPTURE_REPORT, FILE_EVENT
 
 from fsmon_producer import kafka
 from fsmon_producer.destination import Acknowledged, InterruptedPublishError
+from fsmon_producer.partitioner import partition_of
 from fsmon_producer.registry import Registry
 from fsmon_producer.ring import Cursor
 from fsmon_producer.topics import Topics, UnknownTopicError
 
 _log = logging.getLogger(__name__)
-# What a batch of one adds to key and value: 61 bytes of batch header and at most 41 of record
-# (Kafka protocol guide, "Record Batch").
+# A batch of one adds at most 61 bytes of header and 41 of record (Kafka protocol guide, "Record Batch").
 _RECORD_OVERHEAD = 102
+_LAST_WORDS = 0.1  # how long a dead producer may take to say why
 
 
 @dataclass(frozen=True)
@@ -38,21 +38,6 @@ class Cluster:
     reports_topic: str
     registry: str | None
     kafka: Mapping[str, str]
-
-
-def partition_of(key: bytes, partitions: int) -> int:
-    """Kafka's default partitioner: toPositive(murmur2(key)) mod partitions (clients, Utils.java)."""
-    mask, mix = 0xFFFFFFFF, 0x5BD1E995
-    digest = 0x9747B28C ^ len(key)
-    whole = len(key) & ~3
-    for start in range(0, whole, 4):
-        word = int.from_bytes(key[start : start + 4], "little") * mix & mask
-        word = (word ^ word >> 24) * mix & mask
-        digest = (digest * mix & mask) ^ word
-    if whole < len(key):
-        digest = (digest ^ int.from_bytes(key[whole:], "little")) * mix & mask
-    digest = (digest ^ digest >> 13) * mix & mask
-    return ((digest ^ digest >> 15) & 0x7FFFFFFF) % partitions
 
 
 class Publisher:
@@ -89,7 +74,7 @@ class Publisher:
 
     @property
     def ready(self) -> bool:
-        """Whether all that was given to ``send`` is queued."""
+        """Whether all given to ``send`` is queued."""
         return self._producer is not None and not self._unsent
 
     @property
@@ -119,17 +104,19 @@ class Publisher:
             return False
         if self._partition is None:
             self._partition = partition_of(self._key, topic.partitions)
+            if faults := topic.faults():
+                _log.warning("topic %s: %s (`fsmon-producer topics check`)", topic.name, "; ".join(faults))
         elif self._partition >= topic.partitions:
             raise UnknownTopicError(
                 f"topic {topic.name} was made again with {topic.partitions} partitions, this session "
                 f"belongs to partition {self._partition}: restart the producer to begin a new session"
             )
-        faults = topic.faults()
-        if faults:
-            _log.warning("topic %s: %s (`fsmon-producer topics check`)", topic.name, "; ".join(faults))
         self.limit = topic.largest_message - _RECORD_OVERHEAD - len(self._key)
         settings = kafka.producer_settings(self._to.bootstrap_servers, self._to.kafka, topic.largest_message)
-        self._producer = Producer({**settings, "error_cb": self._errors.append}, logger=kafka.CLIENT_LOG)
+        try:
+            self._producer = Producer({**settings, "error_cb": self._errors.append}, logger=kafka.CLIENT_LOG)
+        except KafkaException as error:
+            raise kafka.configuration_error(error) from error
         self._topics = None
         return True
 
@@ -196,18 +183,9 @@ class Publisher:
         """
         if self._producer is None:
             return
-        raised: object = None
-        try:
-            self._producer.poll(seconds)
-        except:  # noqa: E722 - a fatal error is raised as a KafkaError, which is no BaseException
-            raised = sys.exc_info()[1]
-        # Outside the except clause, or the KafkaError would become the __context__ of what is raised.
-        if isinstance(raised, KafkaException):
-            raised = kafka.error_of(raised)
-        if isinstance(raised, KafkaError):
-            raise self._interrupted(raised)
-        if isinstance(raised, BaseException):
-            raise raised
+        fatal = kafka.serve(self._producer, seconds)
+        if fatal is not None:
+            raise self._interrupted(fatal)
         if self._failure is not None:
             raise self._interrupted(self._failure)
         if self._errors:
@@ -223,26 +201,34 @@ class Publisher:
         """Throw the producer away with all it has queued."""
         self._producer = None
 
-    def _interrupted(self, error: KafkaError) -> InterruptedPublishError:
-        self._producer = None
+    def _interrupted(self, error: KafkaError) -> InterruptedPublishError | FatalError:
+        dead, self._producer = self._producer, None
+        if dead is not None and self._failure is None:
+            kafka.serve(
+                dead, _LAST_WORDS
+            )  # a fatal error is general; a report of a message that failed names the cause
+        cause = self._failure or error
         self._unsent, self._failure, self._reports_queued = [], None, 0
         self._queued = self.acknowledged.cursor
-        return InterruptedPublishError(f"Kafka: {error.str()}")
+        refusal = kafka.refusal(cause)
+        if refusal and (self.acknowledged.offset is None or not self.reports_acknowledged):
+            return refusal
+        return InterruptedPublishError(f"Kafka: {cause.str()}")
 
     def _delivered(self, end: Cursor, error: KafkaError | None, message: Message) -> None:
         if error is not None:
-            self._failure = error
-            return
-        self.acknowledged = Acknowledged(end, message.partition(), message.offset())
-        self._note_answer()
+            self._failure = self._failure or error
+        elif self._producer is not None:  # after a fatal error no acknowledgement is trusted
+            self.acknowledged = Acknowledged(end, message.partition(), message.offset())
+            self._note_answer()
 
     def _report_delivered(self, error: KafkaError | None, _message: Message) -> None:
         self._reports_queued = 0
         if error is not None:
-            self._failure = error
-            return
-        self.reports_acknowledged += 1
-        self._note_answer()
+            self._failure = self._failure or error
+        elif self._producer is not None:
+            self.reports_acknowledged += 1
+            self._note_answer()
 
     def _note_errors(self) -> None:
         """Tell what was told to the error callback: only that no broker is left, or a refusal, matters."""

@@ -24,8 +24,9 @@ import fastavro
 from confluent_kafka import Producer
 from fsmon_producer import kafka
 from fsmon_producer.identity import Session
-from fsmon_producer.pipeline import Pipeline, Stop
+from fsmon_producer.pipeline import Pipeline
 from fsmon_producer.publish import Cluster, Publisher
+from fsmon_producer.stop import Stop
 from fsmon_producer.topics import Topics
 from fsmon_schemas.framing import single_object_prefix
 from fsmon_schemas.schema import FILE_EVENT

@@ -10,8 +10,9 @@ from typing import Any
 import fastavro
 from confluent_kafka import Consumer, Message, TopicPartition
 from fsmon_producer.identity import Session
-from fsmon_producer.pipeline import Pipeline, Stop
+from fsmon_producer.pipeline import Pipeline
 from fsmon_producer.publish import Cluster, Publisher
+from fsmon_producer.stop import Stop
 from fsmon_schemas.framing import split_frame
 from fsmon_schemas.schema import CAPTURE_REPORT, FILE_EVENT
 from unit.producer.fake_capture import FakeCapture, FakeRing
@@ -119,7 +120,7 @@ def _messages(bootstrap: str, topic: str, partitions: int) -> Iterator[Message]:
         next_, high = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=10)
         consumer.assign([TopicPartition(topic, partition, next_)])
         while next_ < high:
-            for message in consumer.consume(1000, 1.0):
+            for message in consumer.consume(min(1000, high - next_), 1.0):
                 assert message.error() is None
                 yield message
                 next_ = (message.offset() or 0) + 1

@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 from fix_kafka import Broker, Topics
-from fsmon_producer.publish import partition_of
+from fsmon_producer.partitioner import partition_of
 from integration.producer.producing_host import SESSION, ProducingHost, arrived, wait_until
 from unit.producer.fake_capture import BUSY, DISCARDED, NOT_ASCII, body
 

@@ -1,13 +1,26 @@
 """What a person must mend is said at once; what does not fit is never lost in silence."""
 
 import re
+from pathlib import Path
 
 import pytest
-from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource  # type: ignore[attr-defined]
+from confluent_kafka.admin import (  # type: ignore[attr-defined]
+    AclBinding,
+    AclOperation,
+    AclPermissionType,
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    ResourcePatternType,
+    ResourceType,
+)
 from fix_kafka import Broker, Topics
 from fix_registry import SchemaRegistry
+from fsmon_producer.topics import Topics as ProducerTopics
 from fsmon_schemas.errors import ConfigError, FatalError
 from integration.producer.producing_host import ProducingHost, arrived, wait_until
+from local.kafka import Kafka
 
 pytestmark = pytest.mark.services
 
@@ -99,3 +112,46 @@ def test_a_limit_lowered_while_it_runs_is_learned_and_nothing_lost(
     assert [event["seq"] for event in events] == list(range(300))
     assert [event["pid"] for event in events] == list(range(300))
     assert any("sending again from seq" in record.getMessage() for record in caplog.records)
+
+
+def acl(topic: str, operation: AclOperation) -> AclBinding:
+    return AclBinding(
+        ResourceType.TOPIC,
+        topic,
+        ResourcePatternType.LITERAL,
+        "User:ANONYMOUS",
+        "*",
+        operation,
+        AclPermissionType.ALLOW,
+    )
+
+
+def test_a_user_who_may_not_write_is_refused_and_told_what_to_grant(state_dir: Path) -> None:
+    broker = Kafka(state_dir / "acl")
+    broker.start()
+    try:
+        names = Topics("acl.file-events", "acl.capture-reports", 1)
+        administration = ProducerTopics(broker.bootstrap, {})
+        for name in (names.events, names.reports):
+            administration.create(name, 1, 1, 10)
+            administration.wait_for(name, 10)
+        broker.stop()
+        with (state_dir / "acl" / "kafka-1.properties").open("a") as properties:
+            properties.write(
+                "authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer\n"
+                "allow.everyone.if.no.acl.found=true\n"
+            )
+        broker.start()
+        admin = AdminClient({"bootstrap.servers": broker.bootstrap})
+        describe, configs = AclOperation.DESCRIBE, AclOperation.DESCRIBE_CONFIGS
+        for name, allowed in ((names.reports, (describe, configs)), (names.events, (describe,))):
+            grants = [acl(name, operation) for operation in allowed]
+            for future in admin.create_acls(grants).values():
+                future.result(30)
+            host = ProducingHost(broker.bootstrap, names).start()
+            host.capture.emit_event()
+            host.join()
+            assert isinstance(host.error, FatalError)
+            assert "grant this user Describe, DescribeConfigs and Write" in str(host.error)
+    finally:
+        broker.stop()

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 from fsmon_producer.identity import derived_host_id, machine_app_specific, new_session
-from fsmon_producer.publish import partition_of
+from fsmon_producer.partitioner import partition_of
 from fsmon_schemas.errors import ConfigError
 from hypothesis import given
 from hypothesis import strategies as st

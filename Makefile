@@ -49,6 +49,14 @@ test: setup test-packages ## Run every test on real services; TESTS=tests/unit r
 test-unit: setup ## Run the tests that need neither services nor the kernel
 	@$(PYTHON) -m pytest -q -m "not services and not kernel"
 
+.PHONY: bench
+bench: setup ## Measure cost, throughput and latency, against others in the same run
+	@PYTHONPATH=tests:compose $(PYTHON) -m bench
+
+.PHONY: bench-quick
+bench-quick: setup ## The same in under a minute
+	@PYTHONPATH=tests:compose $(PYTHON) -m bench --quick
+
 .PHONY: lint
 lint: .local/setup/venv test-packages ## Check style, types and who imports whom
 	@.venv/bin/ruff check
@@ -68,7 +76,8 @@ docs: .local/setup/venv ## Write docs/schema.md anew from the schemas
 	@$(PYTHON) -m fsmon_schemas.reference > docs/schema.md
 
 .PHONY: clean
-clean: down ## Stop the services and remove their data; downloads and the venv stay
+clean: ## Stop everything that was started and remove its data; downloads and the venv stay
+	@if [ -x $(PYTHON) ]; then $(LOCAL) kill; fi
 	@rm -rf .local/services .local/tests .local/demo build dist
 	@rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 

@@ -1,4 +1,4 @@
-"""``python -m local up | down | status | env | fetch``: the services for trying fsmon by hand."""
+"""``python -m local up | down | kill | status | env | fetch``: the services for trying fsmon by hand."""
 
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -6,13 +6,15 @@ from concurrent.futures import ThreadPoolExecutor
 from fsmon_schemas.errors import FsmonError
 
 from local.kafka import archive
+from local.places import LOCAL
+from local.process import stop_all
 from local.registry import distribution
 from local.stack import Stack
 
 
 def main() -> int:
     """Do what the one argument says; 0 when it is done, 1 with the reason on stderr."""
-    commands = {"up": up, "down": down, "status": status, "env": env, "fetch": fetch}
+    commands = {"up": up, "down": down, "kill": kill, "status": status, "env": env, "fetch": fetch}
     if len(sys.argv) != 2 or sys.argv[1] not in commands:
         print(__doc__, file=sys.stderr)
         return 2
@@ -32,6 +34,12 @@ def up() -> int:
 def down() -> int:
     """Stop everything; data and ports stay for the next ``up``."""
     Stack().stop()
+    return 0
+
+
+def kill() -> int:
+    """Kill whatever still runs below ``.local``, a demo's and tests' too: their data is to go."""
+    stop_all(LOCAL)
     return 0
 
 

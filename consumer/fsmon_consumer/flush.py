@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from fsmon_schemas import FatalError
+
 from fsmon_consumer.batch import Batch
 from fsmon_consumer.claims import Claim
 from fsmon_consumer.dead_letters import DeadLetter, Identity, schema_text
@@ -100,7 +102,9 @@ class _Flush:
             result.tallies[piece.place] = self._tallies[slot]
         self._advance(kept, result)
         if len(fresh):
-            self._database.copy(_COPY, fresh.copy_chunks())
+            taken = self._database.copy(_COPY, fresh.copy_chunks())
+            if taken != len(fresh):  # the ledger in this transaction says otherwise: nothing is committed
+                raise FatalError(f"COPY stored {taken} rows of {len(fresh)}; please report it")
         return result
 
     def _fence(self) -> set[int]:

@@ -130,11 +130,13 @@ class Database:
             cursor = self._open().execute(query, parameters or None)
             return cursor.fetchall() if cursor.description else []
 
-    def copy(self, query: str, chunks: Iterable[bytes]) -> None:
-        """Send ``chunks`` through a COPY … FROM STDIN."""
-        with _sorted_errors(), self._open().cursor().copy(query) as copy:
-            for chunk in chunks:
-                copy.write(chunk)
+    def copy(self, query: str, chunks: Iterable[bytes]) -> int:
+        """Send ``chunks`` through a COPY … FROM STDIN; returns the rows the server took."""
+        with _sorted_errors(), self._open().cursor() as cursor:
+            with cursor.copy(query) as copy:
+                for chunk in chunks:
+                    copy.write(chunk)
+            return cursor.rowcount
 
     def _open(self) -> psycopg.Connection[tuple[Any, ...]]:
         if self._connection is None:

@@ -3,8 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import lru_cache
-from typing import Any, cast
+from typing import cast
 
 import pgpq
 import polars as pl
@@ -17,9 +16,6 @@ _TEXTS = tuple(column.name for column in COLUMNS if column.avro == "string")
 _TIMES = tuple(column.name for column in COLUMNS if column.avro == "timestamp-micros")
 _STREAM = ["host_id", "session"]
 
-# PostgreSQL manual, COPY, "Binary Format": signature, flags, no header extension; a trailer of -1.
-_COPY_HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
-_COPY_END = b"\xff\xff"
 _COPY_ROWS = 5_000  # rows a chunk, about 2 MB: larger ones encode no faster
 
 # Rows of a block reader, the log slice (index in the batch) and the offset of each.
@@ -205,23 +201,16 @@ class EventTable:
     def copy_chunks(self) -> Iterator[bytes]:
         """The rows as PostgreSQL's binary COPY stream, in the order of COPY_COLUMNS."""
         table = self._frame.select(COPY_COLUMNS).to_arrow()
-        yield _COPY_HEADER
         try:
-            encoder = _encoder(table.schema)
+            # One encoder a COPY: it keeps rows back until finish().
+            encoder = pgpq.ArrowToPostgresBinaryEncoder(table.schema)
+            yield encoder.write_header()
             for rows in table.to_batches(max_chunksize=_COPY_ROWS):
                 yield encoder.write_batch(rows)
+            yield encoder.finish()
         except (KeyboardInterrupt, SystemExit, GeneratorExit):
             raise
         except BaseException as error:  # pgpq is Rust too: panics are no Exceptions
             raise FatalError(
                 f"pgpq cannot encode rows: {type(error).__name__}: {error}; please report it"
             ) from error
-        yield _COPY_END
-
-
-@lru_cache(maxsize=1)
-def _encoder(schema: Any) -> Any:  # pyarrow's and pgpq's types have no stubs
-    """An encoder whose header is written: kept, because growing a new one's buffer costs 0.5 us a row."""
-    encoder = pgpq.ArrowToPostgresBinaryEncoder(schema)
-    assert encoder.write_header() == _COPY_HEADER
-    return encoder

@@ -88,7 +88,7 @@ def reference(dsn: str, pieces: list[LogSlice]) -> None:
     types = [_TYPES.get(column.sql, column.sql) for column in COLUMNS]
     with psycopg.connect(dsn) as connection:
         for piece in pieces:
-            with connection.cursor().copy(query) as copy:  # type: ignore[arg-type]
+            with connection.cursor().copy(query) as copy:
                 copy.set_types(types)
                 for value in piece.values:
                     assert value is not None

@@ -59,7 +59,11 @@ class Site:
 
     def rows(self, query: str) -> list[tuple[Any, ...]]:
         with psycopg.connect(self.dsn, autocommit=True) as connection:
-            return connection.execute(query).fetchall()  # type: ignore[arg-type]
+            return connection.execute(query).fetchall()
+
+    def execute(self, statements: str) -> None:
+        with psycopg.connect(self.dsn, autocommit=True) as connection:
+            connection.execute(statements)
 
     def value(self, query: str) -> Any:
         return self.rows(query)[0][0]

@@ -17,7 +17,7 @@ from fix_kafka import Broker, Topics
 from fix_registry import SchemaRegistry
 from fsmon_schemas import FILE_EVENT
 from generator import Fleet, encode
-from integration.consumer.running import Site, consumer, wait_until
+from integration.consumer.running import Running, Site, consumer, wait_until
 from local.postgres import Postgres
 
 pytestmark = pytest.mark.services
@@ -127,6 +127,12 @@ def assert_sums(site: Site) -> None:
     assert site.rows("SELECT topic FROM offsets WHERE messages <> stored + duplicates + dead + expired") == []
 
 
+def site_has(site: Site, worker: Running) -> None:
+    """Wait until this worker has claimed a partition."""
+    claimed = f"SELECT count(*) FROM offsets WHERE worker LIKE '%:{worker.process.pid}'"
+    wait_until(lambda: site.value(claimed) > 0)
+
+
 def test_a_killed_consumer_is_taken_over_without_loss_or_duplicate(site: Site, make_fleet: MakeFleet) -> None:
     site.settings |= {"BATCH_ROWS": "500", "KAFKA": "session.timeout.ms=6000", "GROUP_PROTOCOL": "classic"}
     fleet = make_fleet(8)
@@ -136,10 +142,7 @@ def test_a_killed_consumer_is_taken_over_without_loss_or_duplicate(site: Site, m
         for _ in range(3):
             victim = stack.enter_context(consumer(site))
             fleet.send(300)
-            name = f":{victim.process.pid}"
-            wait_until(
-                lambda name=name: site.value(f"SELECT count(*) FROM offsets WHERE worker LIKE '%{name}'") > 0
-            )  # type: ignore[misc]
+            site_has(site, victim)
             fleet.send(400)
             time.sleep(dice.uniform(0, 0.2))
             victim.kill()
@@ -210,8 +213,9 @@ def test_backends_terminated_at_random_lose_nothing(site: Site, make_fleet: Make
         for _ in range(12):
             fleet.send(300)
             time.sleep(dice.uniform(0, 0.15))
-            site.rows(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'fsmon-consumer run'"
+            site.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                "WHERE application_name = 'fsmon-consumer run' AND datname = current_database()"
             )
         fleet.report()
         assert_all_stored(site, fleet)
@@ -226,7 +230,7 @@ def test_a_replay_makes_only_counted_duplicates(site: Site, make_fleet: MakeFlee
         fleet.flush()
         fleet.report()
         site.settled()
-    site.rows("UPDATE offsets SET next_offset = 0 WHERE topic LIKE '%events' RETURNING 1")
+    site.execute("UPDATE offsets SET next_offset = 0 WHERE topic LIKE '%events'")
     with consumer(site):
         fleet.send(100)
         fleet.report()

@@ -22,8 +22,8 @@ def decode(
     schemas = WriterSchemas(None)
 
     def find(ref: SchemaRef) -> Schema:
-        known = {RegistryId(1): FILE_EVENT, RegistryId(2): CAPTURE_REPORT}
-        return known.get(ref) or schemas.find(ref)  # type: ignore[call-overload]
+        known: dict[SchemaRef, Schema] = {RegistryId(1): FILE_EVENT, RegistryId(2): CAPTURE_REPORT}
+        return known.get(ref) or schemas.find(ref)
 
     keys = keys or [b"host-1"] * len(values)
     piece = LogSlice(topic, 3, 1, keys, values, list(range(100, 100 + len(values))))
@@ -102,8 +102,9 @@ def test_unstorable_values_are_dead_letters_with_identity() -> None:
 def test_reports_are_read_and_checked() -> None:
     frame = single_object_prefix(CAPTURE_REPORT)
     body = host().report(acked=5, partition=1, offset=9, ended=True)
-    values = [frame + body, frame + body, frame + body[:-1], FRAME + b"x", b"?"]
-    batch = decode(values, [b"host-1/77", b"host-1", b"host-1/77", b"host-1/77", None], topic="reports")  # type: ignore[arg-type]
+    values: list[bytes | None] = [frame + body, frame + body, frame + body[:-1], FRAME + b"x", b"?"]
+    keys: list[bytes | None] = [b"host-1/77", b"host-1", b"host-1/77", b"host-1/77", None]
+    batch = decode(values, keys, topic="reports")
     assert [report["acked_seq"] for _, report in batch.reports] == [5]
     assert reasons(batch) == {
         101: Reason.KEY_MISMATCH,

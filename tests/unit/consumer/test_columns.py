@@ -142,7 +142,7 @@ def test_a_schema_of_something_else_is_refused(schema: Schema) -> None:
 
 def test_unstorable_rows_are_split_off() -> None:
     simulated, latest = host(), EPOCH + timedelta(microseconds=START) + timedelta(days=1)
-    bad = {
+    bad: dict[int, dict[str, object]] = {
         2: {"path": "/a\0b"},
         3: {"seq": -1},
         4: {"time": START + 2 * 86_400_000_000},
@@ -201,6 +201,12 @@ def copied(stream: bytes) -> Iterator[list[bytes | None]]:
             row.append(stream[position : position + length] if length >= 0 else None)
             position += max(length, 0)
         yield row
+
+
+@pytest.mark.parametrize("rows", [1, 2, 4_999, 5_001])
+def test_a_copy_stream_is_whole_whatever_came_before(rows: int) -> None:
+    for _ in range(2):
+        assert len(list(copied(b"".join(table(bodies(rows)).copy_chunks())))) == rows
 
 
 def test_copy_bytes_hold_every_row_and_null() -> None:

@@ -1,0 +1,163 @@
+"""Bad input gets a clear message and the right exit code; tail and the partition commands work."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from fix_registry import SchemaRegistry
+from fsmon_schemas.framing import confluent_prefix
+from generator import Fleet
+from integration.consumer.running import Site, consumer, wait_until
+
+pytestmark = pytest.mark.services
+MakeFleet = Callable[..., Fleet]
+
+
+def refused(site: Site, code: int, *arguments: str) -> str:
+    done = site.command(*arguments, timeout=30)
+    assert done.returncode == code, (done.stdout, done.stderr)
+    assert "Traceback" not in done.stderr
+    return done.stderr
+
+
+def test_run_before_migrate(site: Site) -> None:
+    site.execute("DROP SCHEMA public CASCADE; CREATE SCHEMA public")
+    assert "run fsmon-consumer migrate" in refused(site, 1, "run")
+    assert "run fsmon-consumer migrate" in refused(site, 1, "audit")
+    assert "run fsmon-consumer migrate" in refused(site, 1, "partitions", "list")
+
+
+def test_wrong_password_and_unknown_database(site: Site) -> None:
+    parts = urlsplit(site.dsn)
+    wrong = parts._replace(netloc=f"{parts.username}:wrong-secret@{parts.hostname}:{parts.port}").geturl()
+    text = refused(site, 1, "run", "--dsn", wrong)
+    assert "authentication failed" in text
+    assert "FSMON_DSN" in text
+    assert "wrong-secret" not in text
+    assert "does not exist" in refused(site, 1, "migrate", "--dsn", parts._replace(path="/nowhere").geturl())
+    assert "DSN" in refused(site, 2, "migrate", "--dsn", "no=such option")
+
+
+def test_a_typo_in_the_configuration(site: Site, tmp_path: Path) -> None:
+    file = tmp_path / "fsmon.toml"
+    file.write_text('bootstrap_server = "x"\n')
+    assert "did you mean 'bootstrap_servers'?" in refused(site, 2, "run", "--config", str(file))
+    assert "No such configuration property" in refused(site, 2, "run", "--kafka", "security.protocl=ssl")
+
+
+def test_another_group_is_refused(site: Site, make_fleet: MakeFleet) -> None:
+    with consumer(site) as running:
+        make_fleet(1).send(1)
+        running.wait_for("goes on at")
+        wait_until(lambda: site.value("SELECT count(*) FROM file_events") == 1)
+    assert "belongs to the consumer group" in refused(site, 1, "run", "--group", "another")
+
+
+def test_another_database_in_the_group_is_refused(site: Site, make_fleet: MakeFleet) -> None:
+    fleet = make_fleet(4)
+    with consumer(site) as running:
+        fleet.send(10)
+        fleet.report()
+        running.wait_for("goes on at")
+        site.settled()
+    site.rows(
+        "UPDATE installation SET database_id = gen_random_uuid() RETURNING 1"
+    )  # as a fresh database has
+    assert "is filling another database" in refused(site, 1, "run")
+
+
+def test_kafka_down_at_the_start_is_waited_for(site: Site) -> None:
+    with consumer(site, "--bootstrap-servers", "127.0.0.1:9") as running:
+        running.wait_for("waiting for Kafka")
+        time.sleep(2)
+        assert running.text().count("waiting for Kafka") == 1
+        assert running.stop() == 0
+
+
+def test_an_unknown_schema_id_is_a_dead_letter(
+    site: Site, make_fleet: MakeFleet, registry: SchemaRegistry
+) -> None:
+    site.registry = registry.url
+    fleet = make_fleet(1, registry=registry.url)
+    with consumer(site):
+        fleet.send(5)
+        fleet.send_raw(0, b"simulated-0000", confluent_prefix(2_000_000_000) + b"body")
+        fleet.send(5)
+        fleet.report()
+        assert site.settled()["complete"]
+    assert site.rows("SELECT reason, schema_ref, host_id FROM dead_letters") == [
+        ("unknown_schema", "registry id 2000000000", None)
+    ]
+
+
+def test_the_registry_being_away_is_waited_for(
+    site: Site, make_fleet: MakeFleet, registry: SchemaRegistry
+) -> None:
+    fleet = make_fleet(1, registry=registry.url)
+    site.registry = "http://127.0.0.1:9"
+    with consumer(site) as running:
+        fleet.send(5)
+        running.wait_for("waiting for the schema registry")
+        assert site.value("SELECT count(*) FROM dead_letters") == 0
+    assert site.value("SELECT count(*) FROM file_events") == 0
+
+
+def test_tail_follows_filters_and_leaves(site: Site, make_fleet: MakeFleet) -> None:
+    fleet = make_fleet(2)
+    fleet.send(600)
+    fleet.send_raw(0, b"k", b"garbage")
+    fleet.flush()
+    site.dsn = "host=127.0.0.1 port=9"  # no database is needed
+    everything = site.command("tail", "--from-beginning", "--limit", "1200", "--format", "json")
+    assert everything.returncode == 0
+    events = [json.loads(line) for line in everything.stdout.splitlines()]
+    assert len(events) == 1200
+    some = site.command(
+        "tail", "--from-beginning", "--limit", "3", "--op", "rename", "--host", "simulated-0001"
+    )
+    header, *lines = some.stdout.splitlines()
+    assert header.split() == ["TIME", "HOST", "PROCESS", "OP", "RESULT", "PATH"]
+    assert len(lines) == 3
+    assert all("simulated-0001" in line and "rename" in line and " → " in line for line in lines)
+    globbed = site.command("tail", "--from-beginning", "--limit", "5", "--path", "*.swp", "--format", "json")
+    assert all(json.loads(line)["path"].endswith(".swp") for line in globbed.stdout.splitlines())
+    process = subprocess.Popen(
+        [sys.executable, "-m", "fsmon_consumer", "tail"],
+        env=site.environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    process.stdout.readline()
+    time.sleep(1.5)
+    fleet.send(2)
+    assert "simulated-000" in process.stdout.readline()
+    process.send_signal(signal.SIGINT)
+    output, errors = process.communicate(timeout=10)
+    assert process.returncode == 0, errors
+    assert len(output.splitlines()) == 3
+    assert "Traceback" not in errors
+
+
+def test_tail_without_a_topic(site: Site) -> None:
+    assert "fsmon-producer topics create" in refused(site, 1, "tail", "--topic", "no-such-topic")
+
+
+def test_partition_commands(site: Site) -> None:
+    assert "made 4 partitions" in site.command("partitions", "create", "--ahead", "2").stdout
+    assert len(site.command("partitions", "list").stdout.splitlines()) == 4
+    assert site.command("partitions", "retire", "--retention", "1s").stdout.count("dropped file_events_") == 1
+
+
+def test_every_command_has_help(site: Site) -> None:
+    for command in ([], ["migrate"], ["run"], ["audit"], ["tail"], ["partitions"], ["partitions", "create"]):
+        done = site.command(*command, "--help")
+        assert done.returncode == 0
+        assert len(done.stdout) > 100

@@ -56,11 +56,12 @@ class Cluster:
     def __init__(self, config: ConsumerConfig) -> None:
         self._config = config
         self._refusal: list[FatalError] = []
-        settings = client_settings(config) | {"error_cb": self._heard}
+        self._admin = self._client()
+
+    def _client(self) -> Any:
+        settings = client_settings(self._config) | {"error_cb": self._heard}
         # Given for the consumer, they would be warned about here.
-        self._admin = made(
-            AdminClient, {key: value for key, value in settings.items() if not _consumer_only(key)}
-        )
+        return made(AdminClient, {key: value for key, value in settings.items() if not _consumer_only(key)})
 
     def _heard(self, error: KafkaError) -> None:
         if error.code() in REFUSED:
@@ -153,10 +154,14 @@ class Cluster:
         try:
             return ask()
         except KafkaException as error:
+            self._admin = self._client()
             if self._refusal:
                 raise self._refusal[0] from error
             raise _sorted(error) from error
         except TimeoutError as error:
+            # After a broker's restart a client may ask a coordinator that is gone for ever (seen with
+            # librdkafka 2.16 and list_consumer_group_offsets): the next question goes through a new one.
+            self._admin = self._client()
             raise KafkaAwayError(
                 f"Kafka at {self._config.bootstrap_servers} does not answer in time"
             ) from error

@@ -42,7 +42,6 @@ _GUARANTEES: dict[str, tuple[frozenset[str], str]] = {
     "bootstrap.servers": (frozenset(), "use --bootstrap-servers"),
     "metadata.broker.list": (frozenset(), "use --bootstrap-servers"),
 }
-_SECRETS = ("password", "secret", "sasl.oauthbearer.config", "ssl.key.pem", "sasl.jaas")
 
 _ADVICE_LOGIN = "check sasl.mechanism, sasl.username and sasl.password, and that the listener speaks SASL"
 _ADVICE_TLS = "check security.protocol, ssl.ca.location and the port: the listener may not speak TLS"
@@ -58,6 +57,21 @@ _REFUSALS = {
     KafkaError.TOPIC_AUTHORIZATION_FAILED: _ADVICE_ACL,
     KafkaError.CLUSTER_AUTHORIZATION_FAILED: _ADVICE_ACL,
 }
+# Errors of a cluster that is away, starting or electing; KafkaError.retriable() speaks of transactions only.
+TRANSIENT = (
+    KafkaError._TRANSPORT,
+    KafkaError._TIMED_OUT,
+    KafkaError._TIMED_OUT_QUEUE,
+    KafkaError._ALL_BROKERS_DOWN,
+    KafkaError._RESOLVE,
+    KafkaError.REQUEST_TIMED_OUT,
+    KafkaError.NETWORK_EXCEPTION,
+    KafkaError.BROKER_NOT_AVAILABLE,
+    KafkaError.LEADER_NOT_AVAILABLE,
+    KafkaError.NOT_LEADER_FOR_PARTITION,
+    KafkaError.NOT_CONTROLLER,
+    KafkaError.KAFKA_STORAGE_ERROR,
+)
 UNKNOWN_TOPIC = (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION)
 
 
@@ -68,13 +82,6 @@ def check_settings(extra: Mapping[str, str]) -> None:
         if allowed is not None and value.lower() not in allowed:
             only = f"; only {' or '.join(sorted(allowed))} is possible" if allowed else ""
             raise ConfigError(f"--kafka {key}={value} is refused: {why}{only}")
-
-
-def redacted(extra: Mapping[str, str]) -> dict[str, str]:
-    """The settings as they may be shown: secrets replaced."""
-    return {
-        key: "***" if any(secret in key for secret in _SECRETS) else value for key, value in extra.items()
-    }
 
 
 def client_settings(bootstrap_servers: str, extra: Mapping[str, str]) -> Settings:

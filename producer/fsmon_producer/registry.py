@@ -45,32 +45,34 @@ class Registry:
 
     def schema_id(self, topic: str, schema: Schema) -> int:
         """The id under which exactly this schema is registered for the topic's values."""
-        return int(self._call("POST", f"/subjects/{_subject(topic)}", {"schema": schema.text})["id"])
+        return int(self._call("POST", f"/subjects/{_subject(topic)}", "id", {"schema": schema.text}))
 
     def register(self, topic: str, schema: Schema) -> int:
         """Register the schema for the topic's values, compatible in both directions with all before it."""
-        body = {"schema": schema.text}
-        schema_id = int(self._call("POST", f"/subjects/{_subject(topic)}/versions", body)["id"])
-        self._call("PUT", f"/config/{_subject(topic)}", {"compatibility": COMPATIBILITY})
+        path = f"/subjects/{_subject(topic)}/versions"
+        schema_id = int(self._call("POST", path, "id", {"schema": schema.text}))
+        wanted = {"compatibility": COMPATIBILITY}
+        self._call("PUT", f"/config/{_subject(topic)}", "compatibility", wanted)
         return schema_id
 
     def compatibility(self, topic: str) -> str:
         """The compatibility level set for the topic's values, or the registry's own."""
         path = f"/config/{_subject(topic)}?defaultToGlobal=true"
-        return str(self._call("GET", path)["compatibilityLevel"])
+        return str(self._call("GET", path, "compatibilityLevel"))
 
-    def _call(self, method: str, path: str, body: dict[str, str] | None = None) -> Any:
+    def _call(self, method: str, path: str, wanted: str, body: dict[str, str] | None = None) -> Any:
+        """The value of ``wanted`` in the answer."""
         data = json.dumps(body).encode() if body else None
         request = urllib.request.Request(self._url + path, data, self._headers, method=method)  # noqa: S310 - http or https
         try:
             with urllib.request.urlopen(request, timeout=self._timeout) as response:  # noqa: S310 - as above
-                return json.load(response)
+                return json.load(response)[wanted]
         except urllib.error.HTTPError as error:
             with error:
                 raise _failure(error, path) from error
         except OSError as error:
             raise RetryableError(f"the registry does not answer: {error}") from error
-        except ValueError as error:
+        except (ValueError, KeyError, TypeError) as error:
             raise FatalError(f"{self._url} is not a schema registry: {error}: check --registry") from error
 
 

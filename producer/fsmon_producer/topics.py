@@ -13,7 +13,6 @@ from fsmon_schemas.errors import FatalError, RetryableError
 
 from fsmon_producer import kafka
 
-_UNREACHABLE = (KafkaError._TRANSPORT, KafkaError._TIMED_OUT, KafkaError._TIMED_OUT_QUEUE)
 _SMALLEST_LIMIT = 4096  # a stub with its frame, names and key is far smaller; less is a mistake
 
 
@@ -125,7 +124,7 @@ class Topics:
                 if refusal := kafka.refusal(reason):
                     raise refusal from error
             cause = kafka.error_of(error)
-            if told and cause.code() in _UNREACHABLE:
+            if told and cause.code() in kafka.TRANSIENT:
                 raise kafka.away(kafka.most_telling(told)) from error
             raise self._failure("", cause) from error
 
@@ -137,7 +136,7 @@ class Topics:
             )
         if error.code() == KafkaError.TOPIC_ALREADY_EXISTS:
             return TopicExistsError(error.str())
-        if error.retriable() or error.code() in _UNREACHABLE:
+        if error.code() in kafka.TRANSIENT:
             return kafka.away(error)
         return kafka.refusal(error) or FatalError(f"Kafka: {error.str()}")
 

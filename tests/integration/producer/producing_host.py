@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import fastavro
-from confluent_kafka import Consumer, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
+from fsmon_producer import kafka
 from fsmon_producer.identity import Session
 from fsmon_producer.pipeline import Pipeline
 from fsmon_producer.publish import Cluster, Publisher
@@ -117,7 +118,7 @@ def values_of(bootstrap: str, topic: str, partitions: int) -> list[bytes]:
 def _messages(bootstrap: str, topic: str, partitions: int) -> Iterator[Message]:
     consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": "reader", "enable.auto.commit": False})
     for partition in range(partitions):
-        next_, high = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=10)
+        next_, high = _watermarks(consumer, TopicPartition(topic, partition))
         consumer.assign([TopicPartition(topic, partition, next_)])
         while next_ < high:
             for message in consumer.consume(min(1000, high - next_), 1.0):
@@ -125,3 +126,15 @@ def _messages(bootstrap: str, topic: str, partitions: int) -> Iterator[Message]:
                 yield message
                 next_ = (message.offset() or 0) + 1
     consumer.close()
+
+
+def _watermarks(consumer: Consumer, place: TopicPartition) -> tuple[int, int]:
+    """A topic just made has no leader for a moment."""
+    deadline = time.monotonic() + 30
+    while True:
+        try:
+            return consumer.get_watermark_offsets(place, timeout=10)
+        except KafkaException as error:
+            if error.args[0].code() not in kafka.TRANSIENT or time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)

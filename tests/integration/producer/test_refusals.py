@@ -82,6 +82,17 @@ def test_an_unregistered_schema_is_fatal_and_the_remedy_is_named(
     assert "fsmon-producer topics create" in str(host.error)
 
 
+def test_a_registry_that_is_away_is_waited_for(
+    kafka: Broker, topics: Topics, caplog: pytest.LogCaptureFixture
+) -> None:
+    host = ProducingHost(kafka.bootstrap, topics, registry="http://127.0.0.1:1", drain_timeout=0.1).start()
+    host.capture.emit_event()
+    wait_until(lambda: host.capture.clock_syncs >= 3)
+    assert host.stop() == 1
+    outages = [record for record in caplog.records if "the registry does not answer" in record.getMessage()]
+    assert len(outages) == 1
+
+
 def test_a_topic_with_small_messages_gets_small_batches_and_stubs(kafka: Broker, topics: Topics) -> None:
     set_largest_message(kafka.bootstrap, topics.events, 5000)
     host = ProducingHost(kafka.bootstrap, topics, ring_bytes=1 << 22).start()

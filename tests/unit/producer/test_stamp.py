@@ -9,7 +9,7 @@ from fsmon_schemas.framing import RegistryId, confluent_prefix, encode_long, spl
 from fsmon_schemas.schema import FILE_EVENT
 from hypothesis import given
 from hypothesis import strategies as st
-from unit.producer.fake_capture import NOT_ASCII, body
+from unit.producer.fake_capture import body
 
 FRAME = confluent_prefix(7)
 SESSION = 2**62 + 5
@@ -143,11 +143,10 @@ def test_longest_is_what_surely_fits(limit: int) -> None:
     assert len(stamp.messages(batch)[0]) <= limit
 
 
-@given(garbage=st.binary(max_size=300), flag=st.just(NOT_ASCII))
-def test_garbage_never_stops_the_stream(garbage: bytes, flag: int) -> None:
-    messages, stamp = stamped([body(), garbage, body()], [1], 3)
+@given(garbage=st.binary(max_size=300))
+def test_garbage_never_stops_the_stream(garbage: bytes) -> None:
+    messages, _ = stamped([body(), garbage, body()], [1], 3)
     assert [decoded(message)["seq"] for message in messages] == [3, 4, 5]
-    assert stamp.counts.undecodable == (messages[1][-len(garbage) :] != garbage or not garbage)
 
 
 def test_a_record_cut_short_becomes_an_unknown_event() -> None:

@@ -2,10 +2,13 @@
 
 import json
 import logging
+import os
 import signal
 import sys
+import threading
 from collections.abc import Callable
 from functools import wraps
+from itertools import takewhile
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -210,13 +213,14 @@ def tail(
         frozenset(comm or ()),
         frozenset(pid or ()),
     )
+    left = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, _leave)
+        signal.signal(number, lambda *_: left.set())
     table = tailing.Table(colour=sys.stdout.isatty())
     if output is Format.TABLE:
         print(table.header(), flush=True)
     values = follow(settings, from_beginning=from_beginning)
-    messages = (value for value in values if value is not None)
+    messages = (value for value in takewhile(lambda _: not left.is_set(), values) if value is not None)
     shown = 0
     try:
         for event in tailing.events(messages, WriterSchemas(settings.registry).find, _complain):
@@ -225,18 +229,10 @@ def tail(
                 shown += 1
                 if shown == limit:
                     break
-    except (_LeaveError, BrokenPipeError):
-        sys.stderr.close()  # a reader that went away, as in `tail | head`, is no failure
+    except BrokenPipeError:  # a reader that went away, as in `tail | head`, is no failure
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     finally:
         values.close()
-
-
-class _LeaveError(Exception):
-    """Ctrl-C or SIGTERM."""
-
-
-def _leave(*_: object) -> None:
-    raise _LeaveError
 
 
 def _complain(text: str) -> None:

@@ -140,9 +140,8 @@ def test_tail_follows_filters_and_leaves(site: Site, make_fleet: MakeFleet) -> N
     fleet.send(2)
     assert "simulated-000" in process.stdout.readline()
     process.send_signal(signal.SIGINT)
-    output, errors = process.communicate(timeout=10)
+    _, errors = process.communicate(timeout=10)
     assert process.returncode == 0, errors
-    assert len(output.splitlines()) == 3
     assert "Traceback" not in errors
 
 

@@ -103,10 +103,16 @@ def _with_empty_program(calls: Calls) -> dict[str, float]:
         bpf.cleanup()
 
 
+@contextmanager
+def calls_in(folder: Path, count: int) -> Iterator[Calls]:
+    """The calls, with their files in a directory of their own below ``folder``."""
+    with TemporaryDirectory(prefix="calls-", dir=folder) as own:
+        yield Calls(Path(own), count)
+
+
 def measure(count: int) -> list[str]:
     """The table, a line a case; ``count`` calls a round."""
-    with TemporaryDirectory(prefix="fsmon-bench-") as folder:
-        calls = Calls(Path(folder), count)
+    with TemporaryDirectory(prefix="fsmon-bench-") as folder, calls_in(Path(folder), count) as calls:
         without = {case: calls.wall(case) for case in _CASES}
         empty = _with_empty_program(calls)
         with load(CaptureSettings(watch=(calls.watched,), ring_bytes=64 << 20)) as capture:

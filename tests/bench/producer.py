@@ -4,20 +4,15 @@ Both are one Python process with librdkafka's threads counted in, publish the sa
 same client settings to one partition of a real broker, and are done when all is acknowledged. The
 ring is a fake one (tests/unit/producer/fake_capture.py), filled before the clock starts. The dict
 producer is spared all reading: it takes the next of some prepared dicts, stamps it, encodes it.
-
-    PYTHONPATH=tests:compose .venv/bin/python tests/bench/producer.py [--help]
 """
 
-import argparse
 import io
 import itertools
 import os
 import statistics
-import tempfile
 import time
 import uuid
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import fastavro
@@ -30,7 +25,6 @@ from fsmon_producer.stop import Stop
 from fsmon_producer.topics import Topics
 from fsmon_schemas.framing import single_object_prefix
 from fsmon_schemas.schema import FILE_EVENT
-from local.kafka import Kafka
 from unit.producer.fake_capture import FakeCapture, FakeRing, body, event
 
 SESSION = Session("0123456789abcdef0123456789abcdef", 2**62 + 1, "boot", 0, "host", "6.1")
@@ -132,27 +126,3 @@ def compare(bootstrap: str, events: int, rounds: int) -> None:
         alone, both = 1e6 * user / events, 1e6 * (user + system) / events
         print(f"{contender:16}  {alone:13.2f}  {both:17.2f}  {events / wall:8.0f}")
     print(f"fsmon-producer takes {users['fastavro dicts'] / users['fsmon-producer']:.1f} times less user CPU")
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--events", type=int, default=300_000)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--bootstrap-servers", help="a broker of yours; else one is started")
-    arguments = parser.parse_args()
-    if arguments.bootstrap_servers:
-        compare(arguments.bootstrap_servers, arguments.events, arguments.rounds)
-        return
-    with tempfile.TemporaryDirectory() as directory:
-        broker = Kafka(Path(directory))
-        broker.start()
-        try:
-            compare(broker.bootstrap, arguments.events, arguments.rounds)
-        finally:
-            broker.stop()
-
-
-if __name__ == "__main__":
-    main()

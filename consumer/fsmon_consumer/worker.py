@@ -102,9 +102,7 @@ class Worker:
         try:
             self._patiently("PostgreSQL", self._open_database)
             cluster_id = self._patiently("Kafka", self._cluster.cluster_id)
-            self._database_id = ownership.adopt(
-                self._database, group=self._config.group, cluster_id=cluster_id
-            )
+            self._database_id = self._patiently("PostgreSQL", lambda: self._adopt(cluster_id))
             protocol = self._patiently("Kafka", self._cluster.group_protocol)
         except _StoppedError:
             return
@@ -216,6 +214,10 @@ class Worker:
         self._database.connect()
         require_current(self._database)
         self._connected = True
+
+    def _adopt(self, cluster_id: str) -> str:
+        self._reconnect()
+        return ownership.adopt(self._database, group=self._config.group, cluster_id=cluster_id)
 
     def _maintain(self) -> None:
         self._reconnect()

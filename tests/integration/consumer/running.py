@@ -112,9 +112,8 @@ def consumer(site: Site, *arguments: str) -> Iterator[Running]:
     try:
         yield running
     finally:
-        if process.poll() is None:
-            code = running.stop()
-            assert code == 0, running.text()
+        code = running.stop()
+        assert code in {0, -signal.SIGKILL}, running.text()
 
 
 def wait_until(condition: Callable[[], bool], seconds: float = 60, describe: Callable[[], str] = str) -> None:

@@ -34,6 +34,7 @@ class Machine:
     memory: str = "4G"
     append: str = ""  # more of the kernel's command line
     environment: Mapping[str, str] = field(default_factory=dict)
+    directory: Path = field(default_factory=Path.cwd)  # of the command
 
     def __post_init__(self) -> None:
         if self.preempt not in PREEMPT_MODES:
@@ -45,7 +46,7 @@ class Machine:
         return self.state / "console.log"
 
     def run(self, command: Sequence[str], *, out: IO[bytes], err: IO[bytes], seconds: int) -> int:
-        """Boot, run ``command`` as root in the caller's working directory, and return its exit status.
+        """Boot, run ``command`` as root, and return its exit status.
 
         What it writes arrives in ``out`` and ``err`` (real files) while it runs. Raises MachineError when the
         guest does not end by itself within ``seconds``, or ends with an oops instead of a status.
@@ -116,7 +117,7 @@ class Machine:
                 f"mount --bind {shlex.quote(str(self.kernel.modules))} /lib/modules/{self.kernel.release}",
                 f"echo {self.preempt} > /sys/kernel/debug/sched/preempt",
                 "echo \"guest: up after $(cut -d ' ' -f 1 /proc/uptime) s\" > /dev/console",
-                f"cd {shlex.quote(str(Path.cwd()))}",
+                f"cd {shlex.quote(str(self.directory))}",
                 f"{shlex.join(command)} < /dev/null > /dev/vport*p1 2> /dev/vport*p2",
                 "echo $? > /run/vm/status",
                 "exec /bin/busybox poweroff -f",

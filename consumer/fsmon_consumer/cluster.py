@@ -24,8 +24,6 @@ from fsmon_consumer.claims import LogBounds
 from fsmon_consumer.config import ConsumerConfig
 
 _log = logging.getLogger(__name__)
-_librdkafka_log = logging.getLogger("librdkafka")
-_librdkafka_log.setLevel(logging.CRITICAL)  # it repeats a refused connection every second; we say it once
 
 Place = tuple[str, int]
 _TIMEOUT = 10.0  # seconds for a question to the cluster
@@ -47,7 +45,8 @@ class KafkaAwayError(RetryableError):
 
 def client_settings(config: ConsumerConfig) -> dict[str, Any]:
     """Librdkafka's settings that every client of this side shares; ours first, the user's over them."""
-    return {"bootstrap.servers": config.bootstrap_servers, "logger": _librdkafka_log, **config.kafka}
+    # librdkafka's own log repeats a refused connection every second; we say it once.
+    return {"bootstrap.servers": config.bootstrap_servers, "log_level": 0, **config.kafka}
 
 
 class Cluster:
@@ -154,6 +153,7 @@ class Cluster:
         try:
             return ask()
         except KafkaException as error:
+            self._admin.poll(0)  # serves error_cb: only there stands that it was our credentials
             self._admin = self._client()
             if self._refusal:
                 raise self._refusal[0] from error

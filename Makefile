@@ -15,6 +15,7 @@ TYPED := bpf/fsmon_bpf schemas/fsmon_schemas producer/fsmon_producer consumer/fs
 # BCC comes from Debian alone (PyPI's `bcc` is something else); linux-libc-dev is in libc6-dev.
 RUN_PACKAGES := ca-certificates default-jre-headless gcc git libc6-dev maven python3-bpfcc python3-venv sqlite3 tar
 TEST_PACKAGES := clang-format postgresql-15
+VM_PACKAGES := busybox-static cpio kmod qemu-system-x86
 
 .PHONY: help
 help: ## Say what can be made
@@ -42,7 +43,7 @@ env: ## Print the variables that point fsmon at the services
 	@$(LOCAL) env
 
 .PHONY: test
-test: setup test-packages ## Run every test on real services; TESTS=tests/unit runs a part
+test: setup test-packages vm-packages ## Run every test on real services; TESTS=tests/unit runs a part
 	@$(PYTHON) -m pytest $(TESTS)
 
 .PHONY: test-unit
@@ -56,6 +57,10 @@ bench: setup ## Measure cost, throughput and latency, against others in the same
 .PHONY: bench-quick
 bench-quick: setup ## The same in under a minute
 	@PYTHONPATH=tests:compose $(PYTHON) -m bench --quick
+
+.PHONY: test-kernel
+test-kernel: .local/setup/venv vm-packages ## Run kernel tests under Debian's kernels; KERNEL=6.1 PREEMPT=full T=encoder run a part
+	@PYTHONPATH=tests:compose $(PYTHON) -m vm test $(KERNEL:%=--kernel %) $(PREEMPT:%=--preempt %) $(if $(T),-k '$(T)')
 
 .PHONY: lint
 lint: .local/setup/venv test-packages ## Check style, types and who imports whom
@@ -78,7 +83,7 @@ docs: .local/setup/venv ## Write docs/schema.md anew from the schemas
 .PHONY: clean
 clean: ## Stop everything that was started and remove its data; downloads and the venv stay
 	@if [ -x $(PYTHON) ]; then $(LOCAL) kill; fi
-	@rm -rf .local/services .local/tests .local/demo build dist
+	@rm -rf .local/services .local/tests .local/demo .local/vm build dist
 	@rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
 .PHONY: distclean
@@ -97,6 +102,10 @@ packages:
 .PHONY: test-packages
 test-packages:
 	@compose/local/packages.sh $(TEST_PACKAGES)
+
+.PHONY: vm-packages
+vm-packages:
+	@compose/local/packages.sh $(VM_PACKAGES)
 
 # Debian's own Python, because python3-bpfcc is bound to it; another one may come first on PATH.
 .local/setup/venv: pyproject.toml | packages

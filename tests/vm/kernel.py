@@ -1,5 +1,6 @@
 """Debian's kernels, fetched by apt and unpacked once a version, and the initramfs that boots them."""
 
+import functools
 import lzma
 import shutil
 import subprocess
@@ -82,6 +83,7 @@ def _module_name(file: str) -> str:
     return Path(file).name.partition(".")[0].replace("-", "_")
 
 
+@functools.cache
 def kernel(series: str) -> Kernel:
     """The newest kernel of ``series`` (a key of METAPACKAGES), fetched if it is not there yet."""
     if series not in METAPACKAGES:

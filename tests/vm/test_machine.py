@@ -1,0 +1,87 @@
+"""The virtual machine itself: whose files the guest sees, what comes back, and how a broken guest ends."""
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from fsmon_schemas.errors import ConfigError
+from local.places import ROOT
+
+from vm.kernel import kernel
+from vm.machine import Machine, MachineError
+
+pytestmark = pytest.mark.kernel
+
+Boot = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def state(request: pytest.FixtureRequest, state_dir: Path) -> Path:
+    name: str = request.node.name
+    return state_dir / "vm" / name
+
+
+@pytest.fixture
+def boot(state: Path) -> Boot:
+    """Run a shell's text in a guest; gives its status, output and errors."""
+
+    def run(script: str, series: str = "6.1", seconds: int = 300, **settings: str) -> tuple[int, str, str]:
+        machine = Machine(kernel(series), state, directory=ROOT, **settings)  # type: ignore[arg-type]
+        outputs = [state.with_name(f"{state.name}.{name}") for name in ("out", "err")]
+        state.parent.mkdir(parents=True, exist_ok=True)
+        with outputs[0].open("wb") as out, outputs[1].open("wb") as err:
+            status = machine.run(["bash", "-c", script], out=out, err=err, seconds=seconds)
+        return status, outputs[0].read_text(), outputs[1].read_text()
+
+    return run
+
+
+def test_a_guest_has_this_tree_and_changes_none_of_it(boot: Boot, state: Path) -> None:
+    mark = f"written-by-the-guest-{state.name}"
+    status, out, err = boot(
+        f"""
+        uname -r; pwd; cat tests/vm/init | md5sum
+        touch {mark} && ls {mark}
+        stat -f -c %T / /tmp /sys/fs/bpf /sys/kernel/security /sys/kernel/debug /sys/kernel/tracing
+        touch /tmp/x && ls /tmp
+        cat /sys/kernel/debug/sched/preempt
+        grep -o bpf /sys/kernel/security/lsm
+        modprobe ext4 && echo has-modules
+        echo kept > /run/vm/brought-back
+        echo to-stderr >&2
+        exit 42
+        """,
+        preempt="full",
+    )
+    release, directory, digest, *rest = out.splitlines()
+    assert status == 42
+    assert err == "to-stderr\n"
+    assert (release, directory) == (kernel("6.1").release, str(ROOT))
+    assert digest.split()[0] == hashlib.md5((ROOT / "tests/vm/init").read_bytes()).hexdigest()
+    systems = ["overlayfs", "tmpfs", "bpf_fs", "securityfs", "debugfs", "tracefs"]
+    assert rest == [mark, *systems, "x", "none voluntary (full) ", "bpf", "has-modules"]
+    assert not (ROOT / mark).exists()
+    assert (state / "brought-back").read_text() == "kept\n"
+
+
+def test_a_kernel_without_an_active_bpf_lsm_can_be_asked_for(boot: Boot) -> None:
+    status, out, _ = boot("cat /sys/kernel/security/lsm", series="6.12", append="lsm=lockdown,yama")
+    assert (status, "bpf" in out) == (0, False)
+
+
+def test_an_oops_ends_the_run_and_is_shown(boot: Boot) -> None:
+    with pytest.raises(MachineError, match=r"(?s)stopped without a status.*Kernel panic.*sysrq"):
+        boot("echo c > /proc/sysrq-trigger; sleep 60")
+
+
+def test_a_guest_that_hangs_is_ended(boot: Boot) -> None:
+    with pytest.raises(MachineError, match="did not end within 20 s"):
+        boot("sleep 600", seconds=20)
+
+
+def test_an_unknown_kernel_or_mode_is_refused(state: Path) -> None:
+    with pytest.raises(ConfigError, match=r"5\.4.*6\.1, 6\.12"):
+        kernel("5.4")
+    with pytest.raises(ConfigError, match="voluntary or full"):
+        Machine(kernel("6.1"), state, preempt="maybe")

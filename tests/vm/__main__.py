@@ -3,6 +3,7 @@
 import argparse
 import os
 import shutil
+import signal
 import sys
 import time
 
@@ -10,12 +11,13 @@ from fsmon_schemas.errors import FsmonError
 
 from vm import suite
 from vm.kernel import METAPACKAGES, kernel
-from vm.machine import PREEMPT_MODES, Machine
+from vm.machine import PREEMPT_MODES, Machine, MachineError
 
 
 def main() -> int:
     """Do what the arguments say; the command's own exit status, or ours with the reason on stderr."""
     arguments = _parser().parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # and the guest is ended
     try:
         return int(arguments.do(arguments))
     except FsmonError as error:
@@ -35,6 +37,7 @@ def _parser() -> argparse.ArgumentParser:
         "--timeout", type=int, default=600, metavar="SECONDS", help="for all of it, with the boot"
     )
     one.add_argument("--append", default="", metavar="TEXT", help="more of the kernel's command line")
+    one.add_argument("--port", type=int, action="append", help="of 127.0.0.1 that leads to the host's own")
 
     run = commands.add_parser(
         "run", parents=[one], help="run one command inside; its output and exit status come back"
@@ -62,6 +65,7 @@ def _run(arguments: argparse.Namespace) -> int:
         preempt=arguments.preempt,
         cpus=arguments.cpus,
         append=arguments.append,
+        ports=tuple(arguments.port or ()),
     )
     start = time.monotonic()
     out, err = sys.stdout.buffer, sys.stderr.buffer
@@ -81,19 +85,25 @@ def _verify(arguments: argparse.Namespace) -> int:
 
 def _test(arguments: argparse.Namespace) -> int:
     """Run the suites, one guest at a time; 1 if any failed."""
-    outcomes = []
+    told, failed = [], False
     for series in arguments.kernel or METAPACKAGES:
         for preempt in arguments.preempt or PREEMPT_MODES:
             print(f"vm: Linux {series} preempt={preempt}", file=sys.stderr)
             out, err = sys.stdout.buffer, sys.stderr.buffer
-            outcomes.append(suite.run(series, preempt, arguments.expression, out=out, err=err))
-    for outcome in outcomes:
-        print(f"vm: {outcome}", file=sys.stderr)
-        if outcome.status == 0:
-            shutil.rmtree(outcome.state)
-        else:
-            print(f"vm: its console and junit file are in {outcome.state}", file=sys.stderr)
-    return int(any(outcome.status for outcome in outcomes))
+            try:
+                outcome = suite.run(series, preempt, arguments.expression, out=out, err=err)
+            except MachineError as error:
+                told.append(f"Linux {series} preempt={preempt}: FAILED, {error}")
+                failed = True
+                continue
+            told.append(str(outcome))
+            if outcome.status == 0:
+                shutil.rmtree(outcome.state)
+            else:
+                told.append(f"its console and junit file are in {outcome.state}")
+                failed = True
+    print(*(f"vm: {line}" for line in told), sep="\n", file=sys.stderr)
+    return int(failed)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ import os
 import shlex
 import shutil
 import subprocess
-import sys
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,6 +35,7 @@ class Machine:
     append: str = ""  # more of the kernel's command line
     environment: Mapping[str, str] = field(default_factory=dict)
     directory: Path = field(default_factory=Path.cwd)  # of the command
+    ports: tuple[int, ...] = ()  # of 127.0.0.1 that lead to the host's own; without any there is no network
 
     def __post_init__(self) -> None:
         if self.preempt not in PREEMPT_MODES:
@@ -48,7 +49,7 @@ class Machine:
     def run(self, command: Sequence[str], *, out: IO[bytes], err: IO[bytes], seconds: int) -> int:
         """Boot, run ``command`` as root, and return its exit status.
 
-        What it writes arrives in ``out`` and ``err`` (real files) while it runs. Raises MachineError when the
+        What it writes arrives in ``out`` and ``err`` while it runs. Raises MachineError when the
         guest does not end by itself within ``seconds``, or ends with an oops instead of a status.
         """
         shutil.rmtree(self.state, ignore_errors=True)
@@ -67,20 +68,31 @@ class Machine:
 
     def _boot(self, out: IO[bytes], err: IO[bytes], seconds: int) -> int:
         """The emulator's exit status, 124 when it had to be ended."""
-        outputs = (os.dup(out.fileno()), os.dup(err.fileno()))  # it refuses descriptors 0 to 2
+        # Pipes, since the emulator takes no descriptor that can be read as well: a terminal, say.
+        pipes = [os.pipe(), os.pipe()]
+        copies = [
+            threading.Thread(target=_copy, args=(pipe[0], to))
+            for pipe, to in zip(pipes, (out, err), strict=True)
+        ]
+        writing = [pipe[1] for pipe in pipes]
+        # timeout(1) ends the guest also when this process is killed and cannot.
+        command = ["timeout", "--kill-after=5", str(seconds), *self._emulator(*writing)]
         try:
-            # timeout(1) ends the guest also when this process is killed and cannot.
-            command = ["timeout", "--kill-after=5", str(seconds), *self._emulator(*outputs)]
-            with subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=sys.stderr, pass_fds=outputs
-            ) as process:
-                try:
-                    return process.wait()
-                finally:
-                    process.terminate()
+            process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, pass_fds=writing
+            )
         finally:
-            for output in outputs:
-                os.close(output)
+            for descriptor in writing:
+                os.close(descriptor)
+            for copy in copies:
+                copy.start()
+        try:
+            return process.wait()
+        finally:
+            process.terminate()
+            process.wait()
+            for copy in copies:
+                copy.join()
 
     def _emulator(self, out: int, err: int) -> list[str]:
         share = "security_model=none,multidevs=remap"
@@ -88,7 +100,7 @@ class Machine:
             "qemu-system-x86_64",
             # KVM is not to be had inside the machines that CI gives.
             *("-accel", "tcg,thread=multi", "-cpu", "max", "-smp", str(self.cpus), "-m", self.memory),
-            *("-nodefaults", "-no-user-config", "-no-reboot", "-display", "none", "-nic", "none"),
+            *("-nodefaults", "-no-user-config", "-no-reboot", "-display", "none", *self._network()),
             *("-kernel", str(self.kernel.image), "-initrd", str(self.state / "initramfs")),
             # An oops ends the run: a guest limping on would only be found at its time limit.
             *("-append", f"console=ttyS0 quiet oops=panic panic=-1 mitigations=off {self.append}".strip()),
@@ -101,6 +113,29 @@ class Machine:
             *("-add-fd", f"fd={err},set=2", "-chardev", "file,id=err,path=/dev/fdset/2,append=on"),
             *("-device", "virtio-serial-pci"),
             *("-device", "virtserialport,nr=1,chardev=out", "-device", "virtserialport,nr=2,chardev=err"),
+        ]
+
+    def _network(self) -> list[str]:
+        if not self.ports:
+            return ["-nic", "none"]
+        # An empty romfile: nobody boots from the network, and the rom is in a package of its own.
+        return ["-netdev", "user,id=net,ipv6=off", "-device", "virtio-net-pci,netdev=net,romfile="]
+
+    def _forwards(self) -> list[str]:
+        """Shell lines: Kafka's brokers tell clients to come to 127.0.0.1, so it has to be the same here."""
+        if not self.ports:
+            return []
+        return [
+            "modprobe virtio_net",
+            # qemu(1), user mode networking: the guest is 10.0.2.15, the host's loopback is 10.0.2.2.
+            "/bin/busybox ip address add 10.0.2.15/24 dev eth0",
+            "/bin/busybox ip link set eth0 up",
+            *(f"socat TCP-LISTEN:{port},bind=127.0.0.1,fork TCP:10.0.2.2:{port} &" for port in self.ports),
+            # proc(5), /proc/net/tcp: state 0A listens.
+            *(
+                f"until grep -q ':{port:04X} 00000000:0000 0A' /proc/net/tcp; do sleep 0.1; done"
+                for port in self.ports
+            ),
         ]
 
     def _script(self, command: Sequence[str]) -> str:
@@ -116,6 +151,7 @@ class Machine:
                 f"mkdir -p /lib/modules/{self.kernel.release}",
                 f"mount --bind {shlex.quote(str(self.kernel.modules))} /lib/modules/{self.kernel.release}",
                 f"echo {self.preempt} > /sys/kernel/debug/sched/preempt",
+                *self._forwards(),
                 "echo \"guest: up after $(cut -d ' ' -f 1 /proc/uptime) s\" > /dev/console",
                 f"cd {shlex.quote(str(self.directory))}",
                 f"{shlex.join(command)} < /dev/null > /dev/vport*p1 2> /dev/vport*p2",
@@ -129,3 +165,11 @@ class Machine:
         if not self.console.exists():
             return "(the emulator did not start)"
         return "\n".join(self.console.read_text(errors="replace").splitlines()[-40:])
+
+
+def _copy(descriptor: int, target: IO[bytes]) -> None:
+    """Copy a pipe as it fills, until its other end is closed everywhere."""
+    with open(descriptor, "rb", buffering=0) as pipe:
+        while chunk := pipe.read(65536):
+            target.write(chunk)
+            target.flush()

@@ -1,14 +1,18 @@
 """The virtual machine itself: whose files the guest sees, what comes back, and how a broken guest ends."""
 
 import hashlib
+import io
+import socket
+import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fsmon_schemas.errors import ConfigError
 from local.places import ROOT
 
-from vm.kernel import kernel
+from vm.kernel import METAPACKAGES, kernel
 from vm.machine import Machine, MachineError
 
 pytestmark = pytest.mark.kernel
@@ -26,13 +30,11 @@ def state(request: pytest.FixtureRequest, state_dir: Path) -> Path:
 def boot(state: Path) -> Boot:
     """Run a shell's text in a guest; gives its status, output and errors."""
 
-    def run(script: str, series: str = "6.1", seconds: int = 300, **settings: str) -> tuple[int, str, str]:
-        machine = Machine(kernel(series), state, directory=ROOT, **settings)  # type: ignore[arg-type]
-        outputs = [state.with_name(f"{state.name}.{name}") for name in ("out", "err")]
-        state.parent.mkdir(parents=True, exist_ok=True)
-        with outputs[0].open("wb") as out, outputs[1].open("wb") as err:
-            status = machine.run(["bash", "-c", script], out=out, err=err, seconds=seconds)
-        return status, outputs[0].read_text(), outputs[1].read_text()
+    def run(script: str, series: str = "6.1", seconds: int = 300, **settings: Any) -> tuple[int, str, str]:
+        machine = Machine(kernel(series), state, directory=ROOT, **settings)
+        out, err = io.BytesIO(), io.BytesIO()
+        status = machine.run(["bash", "-c", script], out=out, err=err, seconds=seconds)
+        return status, out.getvalue().decode(), err.getvalue().decode()
 
     return run
 
@@ -68,6 +70,22 @@ def test_a_guest_has_this_tree_and_changes_none_of_it(boot: Boot, state: Path) -
 def test_a_kernel_without_an_active_bpf_lsm_can_be_asked_for(boot: Boot) -> None:
     status, out, _ = boot("cat /sys/kernel/security/lsm", series="6.12", append="lsm=lockdown,yama")
     assert (status, "bpf" in out) == (0, False)
+
+
+@pytest.mark.parametrize("series", METAPACKAGES)
+def test_a_port_of_the_hosts_loopback_is_the_guests_too(boot: Boot, series: str) -> None:
+    def answer() -> None:
+        connection, _ = server.accept()
+        with connection:
+            connection.sendall(b"from the host\n")
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        answering = threading.Thread(target=answer)
+        answering.start()
+        status, out, err = boot(f"cat < /dev/tcp/127.0.0.1/{port}", series=series, ports=(port,))
+        answering.join()
+    assert (status, out) == (0, "from the host\n"), err
 
 
 def test_an_oops_ends_the_run_and_is_shown(boot: Boot) -> None:

@@ -11,12 +11,12 @@ from typing import Any
 
 from fsmon_schemas import FramingError, Schema
 from fsmon_schemas.framing import SchemaRef, decode_long, split_frame
+from fsmon_schemas.registry import UnknownSchemaError
 
 from fsmon_consumer import records
 from fsmon_consumer.columns import BlockError, BlockReader
 from fsmon_consumer.dead_letters import DeadLetter, Identity, Reason
 from fsmon_consumer.layout import SchemaMismatchError
-from fsmon_consumer.registry import UnknownSchemaError
 from fsmon_consumer.table import EventTable, Part
 
 _ONE_BY_ONE = 32  # below this, records are looked at singly: halving further saves nothing

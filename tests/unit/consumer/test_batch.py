@@ -6,9 +6,10 @@ from datetime import UTC, datetime
 import pytest
 from fsmon_consumer.batch import Batch, Decoder, LogSlice
 from fsmon_consumer.dead_letters import Identity, Reason, schema_text
-from fsmon_consumer.registry import RegistryAwayError, UnknownSchemaError, WriterSchemas
+from fsmon_consumer.registry import WriterSchemas
 from fsmon_schemas import CAPTURE_REPORT, FILE_EVENT, RetryableError, Schema
 from fsmon_schemas.framing import RegistryId, SchemaRef, confluent_prefix, single_object_prefix
+from fsmon_schemas.registry import RegistryAwayError, UnknownSchemaError
 from generator import SimulatedHost, encode
 
 FRAME = single_object_prefix(FILE_EVENT)

@@ -12,6 +12,8 @@ from fsmon_schemas import FILE_EVENT, Schema
 
 # What user space stamps in front of the kernel's bytes.
 STAMPED = ("host_id", "session", "seq")
+# What is known only when the operation has ended: the schema has these last.
+OUTCOME = ("result", "count", "last_time")
 
 
 class EncoderError(Exception):
@@ -75,23 +77,30 @@ def generate(schema: Schema = FILE_EVENT) -> str:
     lines += [f"#define HAS_{name} (1ULL << {bit})" for bit, name in enumerate(nullable)]
     lines += ["struct file_event {", "    u64 present;"]
     lines += [f"    {_C_TYPE[field.kind]} {field.name};" for field in fields]
-    lines += [
-        "};",
-        "static __always_inline void encode_file_event(struct record *out, struct file_event *event) {",
-    ]
+    lines.append("};")
+    if tuple(field.name for field in fields[-len(OUTCOME) :]) != OUTCOME:
+        raise EncoderError(
+            f"the schema must end with {', '.join(OUTCOME)}: they are written when a call ends"
+        )
+    lines += _encoder("encode_operation", fields[: -len(OUTCOME)])
+    lines += _encoder("encode_outcome", fields[-len(OUTCOME) :])
+    return "\n".join([*lines, ""])
+
+
+def _encoder(name: str, fields: list[_Field]) -> Iterator[str]:
+    yield f"static __always_inline void {name}(struct record *out, struct file_event *event) {{"
     for field in fields:
-        put = f"put_{field.kind}(out, {'&' if field.kind == 'text' else ''}event->{field.name});"
+        value = f"&event->{field.name}" if field.kind == "text" else f"event->{field.name}"
+        put = f"put_{field.kind}(out, {value});"
         if field.nullable:
             some = (
-                put.replace("put_text", "put_nullable_text")
-                if field.kind == "text"
-                else f"put_branch(out, 1); {put}"
+                f"put_nullable_text(out, {value});" if field.kind == "text" else f"put_branch(out, 1); {put}"
             )
-            lines.append(f"    if (event->present & HAS_{field.name}) {{ {some} }}")
-            lines.append("    else put_branch(out, 0);")
+            yield f"    if (event->present & HAS_{field.name}) {{ {some} }}"
+            yield "    else put_branch(out, 0);"
         else:
-            lines.append(f"    {put}")
-    return "\n".join([*lines, "}", ""])
+            yield f"    {put}"
+    yield "}"
 
 
 _C_TYPE = {"long": "s64", "boolean": "u32", "enum": "u32", "text": "struct text"}

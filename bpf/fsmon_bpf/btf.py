@@ -12,7 +12,7 @@ from pathlib import Path
 VMLINUX = Path("/sys/kernel/btf/vmlinux")
 
 _MAGIC = 0xEB9F
-_STRUCT, _UNION = 4, 5
+_STRUCT, _UNION, _TYPEDEF, _FUNC = 4, 5, 8, 12
 _THROUGH = frozenset((8, 9, 10, 11, 18))  # typedef, volatile, const, restrict, type tag: look behind
 # Bytes that follow the 12-byte header of a type: fixed, and for each of its vlen members.
 _TAIL = {
@@ -93,9 +93,37 @@ class Btf:
                 return offset + inner
         return None
 
-    def has_struct(self, name: str) -> bool:
-        """Whether the kernel has a struct of that name."""
-        return name in self._structs
+    @cached_property
+    def _functions(self) -> dict[str, int]:
+        unpack = struct.Struct("<III").unpack_from
+        found: dict[str, int] = {}
+        for position in self._types[1:]:
+            name, info, prototype = unpack(self.data, position)
+            if (info >> 24) & 0x1F == _FUNC:
+                found[self._name(name)] = prototype
+        return found
+
+    def has_tracepoint(self, name: str) -> bool:
+        """Whether the kernel has a raw tracepoint of that name (bpf_probe.h declares its type)."""
+        return f"btf_trace_{name}" in self._typedefs
+
+    @cached_property
+    def _typedefs(self) -> frozenset[str]:
+        unpack = struct.Struct("<II").unpack_from
+        found = (unpack(self.data, position) for position in self._types[1:])
+        return frozenset(self._name(name) for name, info in found if (info >> 24) & 0x1F == _TYPEDEF)
+
+    def parameters_of(self, function: str) -> list[str] | None:
+        """Names of a kernel function's parameters; None if the kernel has no such function."""
+        if function not in self._functions:
+            return None
+        position = self._types[self._functions[function]]
+        (info,) = struct.unpack_from("<I", self.data, position + 4)
+        names = (
+            struct.unpack_from("<I", self.data, position + 12 + 8 * index)[0]
+            for index in range(info & 0xFFFF)
+        )
+        return [self._name(name) for name in names]
 
     def offset_of(self, name: str, *members: str) -> int | None:
         """Byte offset of the first of ``members`` that ``struct name`` has, also inside anonymous ones.

@@ -31,6 +31,7 @@ static __always_inline u32 find_watch(struct walk *walk) {
     struct inode_key key = {};
     key.dev = read32(walk->sb + SB_DEV);
     for (int i = 0; i < ANCESTORS; i++) {
+        FORGET_REGISTERS;
         u64 dentry = walk->dentry;
         u64 parent = read64(dentry + DENTRY_PARENT);
         read_inode_key(&key, read64(dentry + DENTRY_INODE));
@@ -66,6 +67,18 @@ static __always_inline void fill_inode(struct target *target, u64 inode) {
     target->nlink = *(u32 *)((char *)&head + INODE_NLINK);
     target->generation = read32(inode + INODE_GENERATION);
     target->dev = read32(target->sb + SB_DEV);
+}
+
+/* No, where that is remembered: a look that needs no working place. */
+static __always_inline u32 may_be_watched(u64 inode, u64 mnt) {
+    struct verdict_key key = {};
+    key.inode.ino = read64(inode + INODE_INO);
+    key.inode.dev = read32(read64(inode + INODE_SB) + SB_DEV);
+    key.inode.generation = read32(inode + INODE_GENERATION);
+    key.mnt = mnt;
+    struct verdict *known = verdicts.lookup(&key);
+    if (!known || known->watched) return 1;
+    return known->epoch != setting(SETTING_EPOCH) || known->expires <= bpf_jiffies64();
 }
 
 /* Looks from target->dentry on; the verdict is remembered for the target's inode and mount. */
@@ -119,4 +132,18 @@ static __always_inline void void_verdict(struct target *target) {
     key.inode.generation = target->generation;
     key.mnt = target->mnt;
     verdicts.delete(&key);
+}
+
+/* How the kernel names the inode behind a descriptor, for user space that asks by fadvise64. */
+static __always_inline void mark(void *task, u64 fd) {
+    int zero = 0;
+    if (bpf_get_current_pid_tgid() >> 32 != setting(SETTING_MARKER_PID)) return;
+    u64 file = file_of(task, fd);
+    struct inode_key key = {};
+    if (file) {
+        u64 inode = read64(file + FILE_INODE);
+        read_inode_key(&key, inode);
+        key.dev = read32(read64(inode + INODE_SB) + SB_DEV);
+    }
+    marker.update(&zero, &key);
 }

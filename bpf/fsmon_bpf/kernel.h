@@ -12,6 +12,7 @@ struct task_struct;
 #define OVERLAYFS_SUPER_MAGIC 0x794c7630
 #define S_IFMT 00170000
 #define S_IFDIR 0040000
+#define S_IFLNK 0120000
 #define MODE_TYPE(mode) (((mode)&S_IFMT) >> 12)
 #define EBADF 9
 
@@ -29,6 +30,10 @@ struct task_struct;
  * written in assembly because BCC would rewrite the C form into one. */
 #define LOAD64(to, base, offset) asm volatile("%0 = *(u64 *)(%1 + %2)" : "=r"(to) : "r"(base), "i"(offset))
 #define LOAD32(to, base, offset) asm volatile("%0 = *(u32 *)(%1 + %2)" : "=r"(to) : "r"(base), "i"(offset))
+
+/* At the head of a loop whose state is in memory: without it the compiler carries values over in registers and
+ * enters the loop in its middle, which 6.1 refuses as a back-edge. */
+#define FORGET_REGISTERS asm volatile("" ::: "memory")
 
 static __always_inline u64 read64(u64 at) {
     u64 value = 0;

@@ -64,6 +64,7 @@ _REQUIRED: dict[str, tuple[str, ...]] = {
     "MOUNT_NS": ("mount", "mnt_ns"),
     "VFSMOUNT_ROOT": ("vfsmount", "mnt_root"),
     "VFSMOUNT_SB": ("vfsmount", "mnt_sb"),
+    "IATTR_VALID": ("iattr", "ia_valid"),
     "BPRM_FILE": ("linux_binprm", "file"),
 }
 # Each of these is defined only where the kernel has it; the C text tests with #ifdef.

@@ -1,6 +1,5 @@
 /* What the programs share: settings from user space, per-CPU scratch, counters.
- *
- * Raw tracepoints run with preemption off, so per-CPU scratch is safe in them, and only in them. */
+ */
 
 /* A system call's row in syscalls.py; every u8 after variant is the index of an argument, 7 = none. */
 struct call_row {
@@ -63,6 +62,14 @@ struct component {
     volatile u32 at, end;
 };
 
+/* A path grows from the end of its buffer towards the front; the slack takes a masked copy of a component. */
+#define PATH_CAP 4096
+struct path_buffer {
+    char bytes[PATH_CAP + 512];
+};
+/* Which buffer is for what. */
+enum { BUFFER_PATH, BUFFER_TARGET, BUFFER_ARGUMENT, BUFFER_EXE, BUFFER_NAME, BUFFERS };
+
 #define MOUNTS_COMPARED 8
 
 struct scratch {
@@ -83,21 +90,15 @@ struct scratch {
     volatile u32 parent, victim, second; /* indices of noted inodes; in memory, or the verifier tries each */
     u32 spare;
     char comm[16];
+    struct path_buffer buffers[BUFFERS];
+    struct record record;
 };
-BPF_PERCPU_ARRAY(scratches, struct scratch, 1);
-
-/* A path grows from the end of its buffer towards the front; the slack takes a masked copy of a component. */
-#define PATH_CAP 4096
-struct path_buffer {
-    char bytes[PATH_CAP + 512];
-};
-/* Which buffer is for what. */
-enum { BUFFER_PATH, BUFFER_TARGET, BUFFER_ARGUMENT, BUFFER_EXE, BUFFER_NAME, BUFFERS };
-BPF_PERCPU_ARRAY(buffers, struct path_buffer, BUFFERS);
-BPF_PERCPU_ARRAY(records, struct record, 1);
+/* A working place a CPU, for raw tracepoints only: they run with preemption off. A plain array, since a per-CPU
+ * array's values end at 32 KiB. */
+BPF_ARRAY(scratches, struct scratch, CPUS);
 
 static __always_inline struct scratch *scratch_here(void) {
-    int key = 0;
+    int key = bpf_get_smp_processor_id();
     return scratches.lookup(&key);
 }
 
@@ -111,23 +112,19 @@ static __always_inline void read_args(struct scratch *s, void *regs) {
     LOAD64(s->args[5], regs, REGS_R9);
 }
 
-static __always_inline struct path_buffer *buffer_here(u32 which) {
-    int key = which;
-    return buffers.lookup(&key);
-}
-
-enum stage { STAGE_EMITTED, STAGE_RING_FULL, STAGE_OVERSIZE, STAGE_STORAGE, STAGES };
+enum stage { STAGE_EMITTED, STAGE_RING_FULL, STAGE_OVERSIZE, STAGE_STORAGE, STAGE_OVERTAKEN, STAGES };
 BPF_PERCPU_ARRAY(outcomes, u64, STAGES *OPERATIONS);
 BPF_PERCPU_ARRAY(uncovered, u64, 8);
 
+/* Atomic, though per CPU: an LSM program may be preempted by another on its CPU. */
 static __always_inline void count_outcome(u32 stage, u32 op) {
     int key = stage * OPERATIONS + op;
     u64 *count = outcomes.lookup(&key);
-    if (count) *count += 1; /* per CPU, preemption off */
+    if (count) __sync_fetch_and_add(count, 1);
 }
 
 static __always_inline void count_uncovered(u32 why) {
     int key = why;
     u64 *count = uncovered.lookup(&key);
-    if (count) *count += 1;
+    if (count) __sync_fetch_and_add(count, 1);
 }

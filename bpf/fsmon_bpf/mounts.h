@@ -31,6 +31,7 @@ static __always_inline u32 matching_mount_point(struct scratch *s, u64 mount, st
     walk->dentry = read64(mount + MOUNT_MNT + VFSMOUNT_ROOT);
     walk->mnt = mount + MOUNT_MNT;
     for (int i = 0; i < MOUNT_POINT_DEPTH; i++) {
+        FORGET_REGISTERS;
         u64 dentry = walk->dentry, mnt = walk->mnt;
         if (dentry == walk->root_dentry && mnt == walk->root_mnt) break;
         struct dentry_block block = {};
@@ -87,6 +88,7 @@ static __always_inline u64 find_mount(struct scratch *s, void *task, u64 sb, u32
     s->found = 0;
     s->node = first_mount(sb);
     for (int i = 0; i < MOUNTS_LOOKED_AT; i++) {
+        FORGET_REGISTERS;
         u64 mount = s->node;
         u32 found = s->found;
         if (!mount || found >= MOUNTS_COMPARED) break;
@@ -99,9 +101,10 @@ static __always_inline u64 find_mount(struct scratch *s, void *task, u64 sb, u32
     if (!s->found) return start;
     s->best = same ? start - MOUNT_MNT : s->candidates[0];
     s->best_len = 0;
-    struct path_buffer *buffer = buffer_here(BUFFER_NAME);
-    if (!buffer || s->found == 1 || !absolute) return s->best + MOUNT_MNT;
+    struct path_buffer *buffer = &s->buffers[BUFFER_NAME];
+    if (s->found == 1 || !absolute) return s->best + MOUNT_MNT;
     for (u32 i = 0; i < MOUNTS_COMPARED; i++) {
+        FORGET_REGISTERS;
         if (i >= s->found) break;
         u64 mount = s->candidates[i];
         u32 len = matching_mount_point(s, mount, argument, buffer);

@@ -7,59 +7,12 @@
 #define NOTED 4
 #define ALIASES 8
 
-struct noted {
-    u64 inode, sb, ino;
-    u64 dentry;
-    u64 parent, parent_inode, hash_len;
-    u32 dev, generation, mode, nlink;
-    u32 name_len, spare;
-    char name[256];
-};
-
 struct notes {
     u32 nr, count, overlay, spare;
     u64 made; /* the newest inode that had no name: made by the call, or just read from disk on the way */
     struct noted inodes[NOTED];
 };
 BPF_TASK_STORAGE(noted_inodes, struct notes);
-
-static __always_inline int same_name(char *name, struct path_buffer *argument, u32 at, u32 len) {
-    u64 differs = 0;
-    for (u32 i = 0; i < 32; i++) {
-        if (i * 8 >= len) break;
-        u64 a = *(u64 *)(name + i * 8);
-        u64 b = *(u64 *)(argument->bytes + within(at + i * 8, PATH_CAP));
-        u32 left = len - i * 8;
-        u64 mask = left < 8 ? (1ULL << (8 * left)) - 1 : ~0ULL;
-        differs |= (a ^ b) & mask;
-    }
-    return !differs;
-}
-
-#define TRAILING_SLASHES 16
-
-/* Finds the last component of the path in the buffer, trailing slashes not counted; returns its length. */
-static __always_inline u32 last_component(struct path_buffer *argument, u32 len, struct component *last) {
-    last->end = len;
-    for (int i = 0; i < TRAILING_SLASHES; i++) {
-        u32 end = last->end;
-        if (!end || argument->bytes[within(end - 1, PATH_CAP)] != '/') break;
-        last->end = end - 1;
-    }
-    last->at = last->end;
-    for (int i = 0; i < 256; i++) {
-        u32 at = last->at;
-        if (!at || argument->bytes[within(at - 1, PATH_CAP)] == '/') break;
-        last->at = at - 1;
-    }
-    return last->end - last->at;
-}
-
-/* Length without the NUL; 0 if it cannot be read. */
-static __always_inline u32 read_argument(struct path_buffer *buffer, u64 at) {
-    long n = bpf_probe_read_user_str(buffer->bytes, PATH_CAP, (void *)at);
-    return n > 0 ? (n - 1) & (PATH_CAP - 1) : 0;
-}
 
 /* The dentry by which the call named the inode: of several names one that ends as the argument does, and of
  * these the one with most references, since the running call holds one. Descriptors hold them too: of two hard
@@ -69,13 +22,13 @@ static __always_inline u64 alias_of(struct scratch *s, u64 inode, u64 argument_a
     u64 first = read64(inode + INODE_ALIASES);
     if (!first) return 0;
     if (!read64(first)) return first - DENTRY_ALIAS;
-    struct path_buffer *argument = buffer_here(BUFFER_ARGUMENT), *name = buffer_here(BUFFER_NAME);
-    if (!argument || !name) return first - DENTRY_ALIAS;
+    struct path_buffer *argument = &s->buffers[BUFFER_ARGUMENT], *name = &s->buffers[BUFFER_NAME];
     u32 len = last_component(argument, read_argument(argument, argument_at), &s->last);
     s->node = first;
     s->best = first;
     s->best_len = 0;
     for (int i = 0; i < ALIASES; i++) {
+        FORGET_REGISTERS;
         u64 node = s->node;
         if (!node) break;
         u64 qstr[2] = {}; /* hash and length, name */
@@ -92,26 +45,6 @@ static __always_inline u64 alias_of(struct scratch *s, u64 inode, u64 argument_a
         s->node = read64(node);
     }
     return s->best - DENTRY_ALIAS;
-}
-
-static __always_inline void fill_noted(struct noted *noted, u64 inode, u64 sb, u64 dentry) {
-    struct inode_key key = {};
-    read_inode_key(&key, inode);
-    noted->inode = inode;
-    noted->sb = sb;
-    noted->ino = key.ino;
-    noted->generation = key.generation;
-    noted->dev = read32(sb + SB_DEV);
-    noted->mode = read32(inode + INODE_MODE) & 0xffff;
-    noted->nlink = read32(inode + INODE_NLINK);
-    noted->dentry = dentry;
-    struct dentry_block block = {};
-    bpf_probe_read_kernel(&block, sizeof(block), (void *)(dentry + DENTRY_PARENT));
-    noted->parent = block.parent;
-    noted->hash_len = block.hash_len;
-    noted->parent_inode = read64(block.parent + DENTRY_INODE);
-    noted->name_len = (block.hash_len >> 32) & 255;
-    bpf_probe_read_kernel(noted->name, within(noted->name_len, 256), (void *)block.name);
 }
 
 /* Runs in the context of the call, the inodes still locked by it. */
@@ -177,4 +110,8 @@ static __always_inline void forget(struct notes *notes) {
     notes->count = 0;
     notes->made = 0;
     notes->overlay = 0;
+}
+
+static __always_inline struct noted *noted_at(struct notes *notes, u32 index) {
+    return &notes->inodes[within(index, NOTED)];
 }

@@ -34,7 +34,8 @@ static __always_inline int prepend(struct walk *walk, struct path_buffer *buffer
 static __always_inline void prepend_path(struct walk *walk, struct path_buffer *buffer) {
     walk->state = WALK_DEEP;
     walk->mnt_root = read64(walk->mnt + VFSMOUNT_ROOT);
-    for (int i = 0; i < PATH_DEPTH; i++) {
+    for (int i = 0; i <= PATH_DEPTH; i++) { /* the last turn may find the root */
+        FORGET_REGISTERS;
         u64 dentry = walk->dentry, mnt = walk->mnt;
         if (dentry == walk->root_dentry && mnt == walk->root_mnt) {
             walk->state = WALK_DONE;

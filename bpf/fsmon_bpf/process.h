@@ -24,8 +24,7 @@ static __always_inline void exe_path(struct scratch *s, void *task) {
         s->event.exe.len = cache->exe_len;
         return;
     }
-    struct path_buffer *buffer = buffer_here(BUFFER_EXE);
-    if (!buffer) return;
+    struct path_buffer *buffer = &s->buffers[BUFFER_EXE];
     struct walk *walk = &s->walk;
     task_root(task, walk);
     walk->position = PATH_CAP - 1;

@@ -14,21 +14,6 @@ from fsmon_bpf.syscalls import Kind, Uncovered
 
 HERE = Path(__file__).parent
 KERNEL_STUB = HERE / "kernel_stub"
-BACKENDS = ("tracepoint",)
-
-# Programs by the name of the raw tracepoint they are attached to, and bodies by their slot in `bodies`.
-TRACEPOINTS = ("ctime_ns_xchg", "ctime_xchg_skip", "inode_set_ctime_to_ts", "sched_process_exec", "sys_exit")
-BODIES = {
-    "body_finish": 0,
-    "body_fd": Kind.FD,
-    "body_open": Kind.OPEN,
-    "body_pair": Kind.PAIR,
-    "body_path": Kind.PATH,
-    "body_remove": Kind.REMOVE,
-    "body_make": Kind.MAKE,
-    "body_link": Kind.LINK,
-    "body_rename": Kind.RENAME,
-}
 
 _LOCAL_INCLUDE = re.compile(r'#include "(.+)"')
 _GENERATED = "generated.h"

@@ -7,6 +7,8 @@
 #include "maps.h"
 #include "filter.h"
 #include "path.h"
+#include "arguments.h"
+#include "noted.h"
 #include "notes.h"
 #include "mounts.h"
 #include "process.h"
@@ -26,18 +28,6 @@ BPF_PROG_ARRAY(bodies, 16);
 /* Index 0 of the bodies: no kind of call has it. */
 #define BODY_FINISH 0
 
-static __always_inline void name_inode(u64 fd, void *task) {
-    int zero = 0;
-    u64 file = file_of(task, fd);
-    struct inode_key key = {};
-    if (file) {
-        u64 inode = read64(file + FILE_INODE);
-        read_inode_key(&key, inode);
-        key.dev = read32(read64(inode + INODE_SB) + SB_DEV);
-    }
-    marker.update(&zero, &key);
-}
-
 int on_sys_exit(struct bpf_raw_tracepoint_args *ctx) {
     void *task = (void *)bpf_get_current_task_btf();
     void *regs = (void *)bpf_task_pt_regs((struct task_struct *)task);
@@ -55,10 +45,10 @@ int on_sys_exit(struct bpf_raw_tracepoint_args *ctx) {
     if (row->kind >= KIND_MOUNT) {
         if (row->kind == KIND_MOUNT) void_verdicts();
         if (row->kind == KIND_UNCOVERED) count_uncovered(row->variant);
-        if (row->kind == KIND_MARKER && bpf_get_current_pid_tgid() >> 32 == setting(SETTING_MARKER_PID)) {
+        if (row->kind == KIND_MARKER) {
             u64 fd = 0;
             LOAD64(fd, regs, REGS_DI);
-            name_inode(fd, task);
+            mark(task, fd);
         }
         return 0;
     }
@@ -73,8 +63,8 @@ int on_sys_exit(struct bpf_raw_tracepoint_args *ctx) {
     return 0;
 }
 
-static __always_inline int send(struct bpf_raw_tracepoint_args *ctx, int report) {
-    if (report) bodies.call(ctx, BODY_FINISH);
+static __always_inline int report(struct bpf_raw_tracepoint_args *ctx, int wanted) {
+    if (wanted) bodies.call(ctx, BODY_FINISH);
     return 0;
 }
 
@@ -89,56 +79,57 @@ static __always_inline struct notes *changes_of(struct scratch *s, void *task) {
     return notes;
 }
 
-static __always_inline int send_noted(struct bpf_raw_tracepoint_args *ctx, struct notes *notes, int report) {
+static __always_inline int report_noted(struct bpf_raw_tracepoint_args *ctx, struct notes *notes,
+                                        int wanted) {
     forget(notes);
-    return send(ctx, report);
+    return report(ctx, wanted);
 }
 
 int body_fd(struct bpf_raw_tracepoint_args *ctx) {
     void *task = (void *)bpf_get_current_task_btf();
     struct scratch *s = scratch_here();
-    return s ? send(ctx, do_fd(s, task)) : 0;
+    return s ? report(ctx, do_fd(s, task)) : 0;
 }
 
 int body_open(struct bpf_raw_tracepoint_args *ctx) {
     void *task = (void *)bpf_get_current_task_btf();
     struct scratch *s = scratch_here();
-    return s ? send(ctx, do_open(s, task)) : 0;
+    return s ? report(ctx, do_open(s, task)) : 0;
 }
 
 int body_path(struct bpf_raw_tracepoint_args *ctx) {
     void *task = (void *)bpf_get_current_task_btf();
     struct scratch *s = scratch_here();
     struct notes *notes = s ? changes_of(s, task) : 0;
-    return notes ? send_noted(ctx, notes, do_path(s, task, notes)) : 0;
+    return notes ? report_noted(ctx, notes, do_path(s, task, notes)) : 0;
 }
 
 int body_remove(struct bpf_raw_tracepoint_args *ctx) {
     void *task = (void *)bpf_get_current_task_btf();
     struct scratch *s = scratch_here();
     struct notes *notes = s ? changes_of(s, task) : 0;
-    return notes ? send_noted(ctx, notes, do_remove(s, task, notes)) : 0;
+    return notes ? report_noted(ctx, notes, do_remove(s, task, notes)) : 0;
 }
 
 int body_make(struct bpf_raw_tracepoint_args *ctx) {
     void *task = (void *)bpf_get_current_task_btf();
     struct scratch *s = scratch_here();
     struct notes *notes = s ? changes_of(s, task) : 0;
-    return notes ? send_noted(ctx, notes, do_make(s, task, notes)) : 0;
+    return notes ? report_noted(ctx, notes, do_make(s, task, notes)) : 0;
 }
 
 int body_link(struct bpf_raw_tracepoint_args *ctx) {
     void *task = (void *)bpf_get_current_task_btf();
     struct scratch *s = scratch_here();
     struct notes *notes = s ? changes_of(s, task) : 0;
-    return notes ? send_noted(ctx, notes, do_link(s, task, notes)) : 0;
+    return notes ? report_noted(ctx, notes, do_link(s, task, notes)) : 0;
 }
 
 int body_rename(struct bpf_raw_tracepoint_args *ctx) {
     void *task = (void *)bpf_get_current_task_btf();
     struct scratch *s = scratch_here();
     struct notes *notes = s ? changes_of(s, task) : 0;
-    return notes ? send_noted(ctx, notes, do_rename(s, task, notes)) : 0;
+    return notes ? report_noted(ctx, notes, do_rename(s, task, notes)) : 0;
 }
 
 int body_pair(struct bpf_raw_tracepoint_args *ctx) {
@@ -159,7 +150,8 @@ int body_finish(struct bpf_raw_tracepoint_args *ctx) {
     s->event.result = s->ret;
     s->event.syscall = s->nr;
     s->event.present |= HAS_result | HAS_syscall;
-    finish(s, task);
+    complete(s, task);
+    emit(s);
     if (s->row.kind == KIND_PAIR && !s->side) {
         s->side = 1;
         bodies.call(ctx, KIND_PAIR);
@@ -183,6 +175,7 @@ int on_sched_process_exec(struct bpf_raw_tracepoint_args *ctx) {
     void *task = (void *)bpf_get_current_task_btf();
     struct scratch *s = scratch_here();
     if (!s || !do_exec(s, task, ctx->args[2])) return 0;
-    finish(s, task);
+    complete(s, task);
+    emit(s);
     return 0;
 }

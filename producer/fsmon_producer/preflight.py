@@ -8,9 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fsmon_bpf import source
+from fsmon_bpf.backends import BACKENDS, LSM, Backend
 from fsmon_bpf.btf import VMLINUX, Btf, BtfError
 from fsmon_bpf.layout import Layout
+from fsmon_schemas.errors import ConfigError, FatalError
 
+_LSMS = Path("/sys/kernel/security/lsm")
 _BPF_SYSCALL_KNOB = Path("/proc/sys/kernel/unprivileged_bpf_disabled")
 
 
@@ -58,7 +61,47 @@ def _findings() -> Iterator[Finding]:
         "apt-get install python3-bpfcc; make the venv of /usr/bin/python3 with --system-site-packages",
     )
     yield _layout()
+    yield from _backends()
     yield _headers()
+
+
+def obstacle(backend: Backend, btf: Btf) -> str:
+    """Why the backend cannot capture on this kernel; empty where it can."""
+    if backend is LSM and not bpf_lsm_is_active():
+        # Its programs would attach without an error and never run.
+        return "BPF is not among the active LSMs (/sys/kernel/security/lsm): boot with lsm=…,bpf"
+    if missing := backend.missing(btf):
+        return f"this kernel has no {', '.join(missing)}"
+    return ""
+
+
+def choose_backend(name: str, btf: Btf) -> Backend:
+    """The backend of that name, or for "auto" the best that this kernel has.
+
+    ConfigError for an unknown name, FatalError where the kernel lacks what is asked for.
+    """
+    if name != "auto" and name not in BACKENDS:
+        raise ConfigError(f"unknown backend {name}; known: auto, {', '.join(BACKENDS)}")
+    asked = BACKENDS.values() if name == "auto" else [BACKENDS[name]]
+    obstacles = {}
+    for backend in asked:
+        obstacles[backend.name] = obstacle(backend, btf)
+        if not obstacles[backend.name]:
+            return backend
+    told = "; ".join(f"{name}: {why}" for name, why in obstacles.items())
+    raise FatalError(f"no backend can capture here ({told})")
+
+
+def bpf_lsm_is_active() -> bool:
+    """Whether the kernel calls BPF programs on LSM hooks: many kernels have them built in and do not."""
+    return "bpf" in _active_lsms().split(",")
+
+
+def _active_lsms() -> str:
+    try:
+        return _LSMS.read_text(encoding="ascii").strip()
+    except OSError:
+        return ""  # securityfs is mounted by every init; without it nothing can be said for BPF
 
 
 def _layout() -> Finding:
@@ -72,6 +115,19 @@ def _layout() -> Finding:
             "BTF", ok=False, detail=str(error), remedy="this kernel's structures are not known to fsmon"
         )
     return Finding("BTF", ok=True, detail=f"{len(offsets)} offsets found")
+
+
+def _backends() -> Iterator[Finding]:
+    try:
+        btf = Btf.of_kernel()
+        obstacles = {backend.name: obstacle(backend, btf) for backend in BACKENDS.values()}
+    except (OSError, BtfError):
+        return  # told above
+    for name, why in obstacles.items():
+        # One is enough: the other's obstacle is for information.
+        yield Finding(
+            f"backend {name}", not why or not all(obstacles.values()), why or "can capture here", why
+        )
 
 
 def _headers() -> Finding:

@@ -10,7 +10,8 @@ from typing import Any
 import fastavro
 import pytest
 from fsmon_bpf.avro_encoder import STAMPED
-from fsmon_producer.loader import Capture, CaptureSettings, load
+from fsmon_producer.loader import CaptureSettings, load
+from fsmon_producer.programs import Capture
 from fsmon_producer.ring import Cursor, Ring
 from fsmon_schemas import FILE_EVENT
 

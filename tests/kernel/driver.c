@@ -313,13 +313,13 @@ static void attributes(int i) {
         expect("utimens", path, "-", 0);
         CALL(SYS_utimes, P("a%d", i), (long)times);
         expect("utimens", path, "-", 0);
-        CALL(SYS_setxattr, P("a%d", i), (long)"user.one", (long)"1", 1L, 0L);
+        CALL(SYS_setxattr, P("a%d", i), (long)"trusted.one", (long)"1", 1L, 0L);
         expect("setxattr", path, "-", 0);
-        CALL(SYS_lsetxattr, P("a%d", i), (long)"user.two", (long)"2", 1L, 0L);
+        CALL(SYS_lsetxattr, P("a%d", i), (long)"trusted.two", (long)"2", 1L, 0L);
         expect("setxattr", path, "-", 0);
-        CALL(SYS_removexattr, P("a%d", i), (long)"user.one");
+        CALL(SYS_removexattr, P("a%d", i), (long)"trusted.one");
         expect("removexattr", path, "-", 0);
-        CALL(SYS_lremovexattr, P("a%d", i), (long)"user.two");
+        CALL(SYS_lremovexattr, P("a%d", i), (long)"trusted.two");
         expect("removexattr", path, "-", 0);
     }
     CALL(SYS_fchmodat, (long)base, P("a%d", i), 0600L);
@@ -339,17 +339,17 @@ static void attributes(int i) {
     expect("utimens", path, "-", 0);
     CALL(SYS_utimensat, fd, 0L, (long)fine, 0L);
     expect("utimens", path, "-", 0);
-    CALL(SYS_fsetxattr, fd, (long)"user.three", (long)"3", 1L, 0L);
+    CALL(SYS_fsetxattr, fd, (long)"trusted.three", (long)"3", 1L, 0L);
     expect("setxattr", path, "-", 0);
-    CALL(SYS_fremovexattr, fd, (long)"user.three");
+    CALL(SYS_fremovexattr, fd, (long)"trusted.three");
     expect("removexattr", path, "-", 0);
     struct {
         unsigned long value;
         unsigned size, flags;
     } xattr = {(unsigned long)"4", 1, 0};
-    if (syscall(NR_setxattrat, base, at("a%d", i), 0, "user.four", &xattr, sizeof xattr) == 0) {
+    if (syscall(NR_setxattrat, base, at("a%d", i), 0, "trusted.four", &xattr, sizeof xattr) == 0) {
         expect("setxattr", path, "-", 0);
-        CALL(NR_removexattrat, (long)base, P("a%d", i), 0L, (long)"user.four");
+        CALL(NR_removexattrat, (long)base, P("a%d", i), 0L, (long)"trusted.four");
         expect("removexattr", path, "-", 0);
     }
     close_fd(fd);
@@ -386,7 +386,9 @@ int main(int argc, char **argv) {
         if (base < 0) return 1;
     }
     if (is("absent")) {
-        absent_fd = open("/var/tmp", O_TMPFILE | O_RDWR, 0600);
+        char name[] = "/tmp/fsmon-driver-XXXXXX"; /* O_TMPFILE is not to be had on every overlayfs */
+        absent_fd = mkstemp(name);
+        unlink(name);
         if (absent_fd < 0 || ftruncate(absent_fd, 65536L * 200 * count)) return 1;
     }
     void (*groups[])(int) = {opens, reads_and_writes, sizes,     removals, renames,

@@ -27,7 +27,8 @@ int on_sys_enter(struct bpf_raw_tracepoint_args *ctx) {
     out->length = 0;
     out->beyond_ascii = 0;
     put_byte(out, 0);
-    encode_file_event(out, &from->event);
+    encode_operation(out, &from->event);
+    encode_outcome(out, &from->event);
     out->bytes[0] = out->beyond_ascii;
     u32 size = out->length;
     if (size > RECORD_CAP) return 0;

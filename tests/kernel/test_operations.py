@@ -25,7 +25,7 @@ class Ground:
     watch: Watch
 
 
-@pytest.fixture(scope="module", params=["ext4", "tmpfs"])
+@pytest.fixture(scope="module", params=["disk", pytest.param("tmpfs", marks=pytest.mark.vm)])
 def ground(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, watching: Callable[..., Watch]
 ) -> Iterator[Ground]:

@@ -3,8 +3,7 @@
 /* chmod, chown, utimens, xattrs, truncate: one file is changed. */
 static __always_inline int do_path(struct scratch *s, void *task, struct notes *notes) {
     struct noted *noted = &notes->inodes[0];
-    struct path_buffer *buffer = buffer_here(BUFFER_ARGUMENT);
-    if (!buffer) return 0;
+    struct path_buffer *buffer = &s->buffers[BUFFER_ARGUMENT];
     begin(s, s->row.op, HOOK_SYS_EXIT);
     take_noted(&s->file, noted);
     s->file.dentry = noted->dentry;

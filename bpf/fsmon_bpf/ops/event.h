@@ -1,5 +1,7 @@
 /* What every operation shares: begin an event, fill what its row says, finish it. */
 
+#define RENAME_EXCHANGE 2 /* include/uapi/linux/fs.h */
+
 static __always_inline void begin(struct scratch *s, u32 op, u32 hook) {
     __builtin_memset(&s->event, 0, sizeof(s->event));
     s->event.op = op;
@@ -40,8 +42,7 @@ static __always_inline void fill_details(struct scratch *s) {
         event->present |= HAS_prot;
     }
     if (row->name < 6) {
-        struct path_buffer *buffer = buffer_here(BUFFER_NAME);
-        if (!buffer) return;
+        struct path_buffer *buffer = &s->buffers[BUFFER_NAME];
         event->xattr_name.len = read_argument(buffer, s->args[row->name & 7]);
         event->xattr_name.at = (u64)buffer->bytes;
         if (event->xattr_name.len) event->present |= HAS_xattr_name;
@@ -63,11 +64,10 @@ static __always_inline u32 file_type_of(u32 mode) {
     return type < 2 ? type : type / 2 + 1;
 }
 
-/* s->event, s->file and perhaps s->other are set; everything else is filled here, and the event sent. */
-static __always_inline void finish(struct scratch *s, void *task) {
+/* s->event, s->file and perhaps s->other are set; everything else but the outcome is filled here. */
+static __always_inline void complete(struct scratch *s, void *task) {
     struct file_event *event = &s->event;
-    struct path_buffer *path = buffer_here(BUFFER_PATH), *target = buffer_here(BUFFER_TARGET);
-    if (!path || !target) return;
+    struct path_buffer *path = &s->buffers[BUFFER_PATH], *target = &s->buffers[BUFFER_TARGET];
     u64 now = bpf_ktime_get_boot_ns();
     event->boot_time = now;
     event->time = (now + setting(SETTING_WALL_OFFSET)) / 1000;
@@ -82,5 +82,4 @@ static __always_inline void finish(struct scratch *s, void *task) {
     event->mode = s->file.mode & 07777;
     event->file_type = file_type_of(s->file.mode);
     fill_process(s, task);
-    emit(s);
 }

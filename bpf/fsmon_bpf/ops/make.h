@@ -36,13 +36,7 @@ static __always_inline int do_make(struct scratch *s, void *task, struct notes *
         return 0;
     }
     fill_details(s);
-    if (s->row.content < 6) {
-        struct path_buffer *buffer = buffer_here(BUFFER_TARGET);
-        if (!buffer) return 0;
-        s->event.target_path.len = read_argument(buffer, s->args[s->row.content & 7]);
-        s->event.target_path.at = (u64)buffer->bytes;
-        s->event.present |= HAS_target_path;
-    }
+    if (s->row.content < 6) take_content(s);
     return 1;
 }
 

@@ -7,11 +7,17 @@ struct open_how_args {
     u64 flags, mode;
 };
 
-static __always_inline int do_open(struct scratch *s, void *task) {
-    if (s->ret < 0 || !take_file(s, task, (u32)s->ret)) return 0;
+/* What the call asked for, whichever of its forms was used. */
+static __always_inline struct open_how_args open_arguments(struct scratch *s) {
     struct open_how_args how = {.flags = CREAT_FLAGS, .mode = s->args[s->row.mode & 7]};
     if (s->row.flags < 6) how.flags = (u32)s->args[s->row.flags & 7];
     if (s->row.how < 6) bpf_probe_read_user(&how, sizeof(how), (void *)s->args[s->row.how & 7]);
+    return how;
+}
+
+static __always_inline int do_open(struct scratch *s, void *task) {
+    if (s->ret < 0 || !take_file(s, task, (u32)s->ret)) return 0;
+    struct open_how_args how = open_arguments(s);
     u64 file = file_of(task, (u32)s->ret);
     u32 created = (read32(file + FILE_MODE) & FMODE_CREATED) || (how.flags & O_TMPFILE_BIT);
     u32 op = created ? OPERATION_CREATE : OPERATION_OPEN;

@@ -1,7 +1,5 @@
 /* rename: one file moves, or two change places. */
 
-#define RENAME_EXCHANGE 2
-
 /* A noted file is what was moved if its dentry now has another parent or name. */
 static __always_inline u32 has_moved(struct noted *noted) {
     struct dentry_block block = {};
@@ -22,8 +20,7 @@ static __always_inline int do_rename(struct scratch *s, void *task, struct notes
         return 0;
     }
     u32 exchange = s->row.flags < 6 && (s->args[s->row.flags & 7] & RENAME_EXCHANGE);
-    struct path_buffer *argument = buffer_here(BUFFER_ARGUMENT);
-    if (!argument) return 0;
+    struct path_buffer *argument = &s->buffers[BUFFER_ARGUMENT];
     u32 len = last_component(argument, read_argument(argument, s->args[s->row.path & 7]), &s->last);
     if (exchange && s->second < NOTED) {
         /* Both moved: the first argument's is the one that had its name. */

@@ -1,0 +1,163 @@
+/* What LSM hooks note for the end of the system call.
+ *
+ * A hook is short: it may be preempted by another task's on its CPU, so nothing is built in a CPU's working place,
+ * and its verdict is a look into the cache. It leaves the file in its task's storage; sys_exit, which runs with
+ * preemption off and knows the result, judges, walks and encodes. */
+
+enum shape {
+    SHAPE_NONE,
+    SHAPE_FILE,    /* still where it was: dentry in mnt */
+    SHAPE_REMOVED, /* its name is gone: parent and name as they were */
+    SHAPE_MADE,    /* a name that is there now, if the call succeeded */
+    SHAPE_LINKED,  /* what, and other: its new name */
+    SHAPE_RENAMED, /* what: the old name, and where its dentry is now */
+    SHAPE_DENTRY,  /* a file whose mount the hook does not say */
+};
+
+struct hooked {
+    u64 argument; /* with nr: the call whose end completes it */
+    u64 mnt, other, file;
+    u32 nr, shape, op, hook, mode, spare;
+    struct noted what;
+};
+
+/* Two a task: sendfile and copy_file_range read one file and write another. */
+enum { SIDE_FIRST, SIDE_SECOND, SIDES };
+struct hooked_call {
+    struct hooked sides[SIDES];
+};
+BPF_TASK_STORAGE(hooked_calls, struct hooked_call);
+
+/* The system call a hook runs in. ends: its sys_exit is this operation's end, and has its result. */
+struct call {
+    u64 argument;
+    u32 nr, ends;
+    u32 kind, op; /* of its row; 0 where it has none */
+};
+#define NO_CALL 0xffff
+#define NR_EXECVE 59
+#define NR_EXECVEAT 322
+#define PF_IO_WORKER 0x00000010
+
+static __always_inline void read_call(struct call *call, void *task) {
+    u32 flags = 0, status = 0;
+    u64 nr = 0;
+    call->nr = NO_CALL;
+    LOAD32(flags, task, TASK_FLAGS);
+    if (flags & (PF_KTHREAD | PF_IO_WORKER)) return;
+    void *regs = (void *)bpf_task_pt_regs((struct task_struct *)task);
+    LOAD64(call->argument, regs, REGS_DI);
+    LOAD64(nr, regs, REGS_ORIG_AX);
+    LOAD32(status, task, TASK_THREAD_INFO + THREAD_INFO_STATUS);
+    call->ends = 1;
+    if (status & TS_COMPAT) return; /* its number is of another table: told by its hook alone */
+    call->nr = nr & 511;
+    int key = call->nr;
+    struct call_row *row = calls.lookup(&key);
+    if (!row) return;
+    call->kind = row->kind;
+    call->op = row->op;
+    if (row->kind == KIND_UNCOVERED)
+        call->ends = 0; /* io_uring_enter, io_submit: many operations to a call */
+}
+
+static __always_inline u32 is_exec(u32 nr) {
+    return nr == NR_EXECVE || nr == NR_EXECVEAT;
+}
+
+static __always_inline u32 is_same_call(struct hooked *hooked, struct call *call) {
+    /* exec clears the registers, and up to 6.1 makes every exec's number execve (set_personality_64bit). */
+    if (is_exec(hooked->nr) && is_exec(call->nr)) return 1;
+    return hooked->nr == call->nr && hooked->argument == call->argument;
+}
+
+/* A slot of the task's storage to note a file in, or null: the first hook of a call says what it does to a file, and
+ * what follows (overlayfs' inner file, chmod's setattr) is the same operation. */
+static __always_inline struct hooked *slot_for(void *task, struct call *call, u32 side, u32 op, u32 hook) {
+    if (!setting(SETTING_OPS)) return 0; /* attached, not enabled yet */
+    struct hooked_call *here =
+        hooked_calls.task_storage_get((struct task_struct *)task, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
+    if (!here) {
+        count_outcome(STAGE_STORAGE, op);
+        return 0;
+    }
+    struct hooked *hooked = &here->sides[side & 1];
+    if (hooked->shape) {
+        if (call->ends && is_same_call(hooked, call)) return 0;
+        count_outcome(STAGE_OVERTAKEN, hooked->op);
+    }
+    hooked->argument = call->argument;
+    hooked->nr = call->nr;
+    hooked->op = op;
+    hooked->hook = hook;
+    hooked->file = hooked->other = 0;
+    hooked->mode = 0;
+    return hooked;
+}
+
+static __always_inline void note_dentry(struct hooked *hooked, u64 dentry, u64 mnt, u32 shape) {
+    u64 inode = read64(dentry + DENTRY_INODE);
+    u64 sb = inode ? read64(inode + INODE_SB) : read64(mnt + VFSMOUNT_SB);
+    fill_noted(&hooked->what, inode, sb, dentry);
+    hooked->mnt = mnt;
+    hooked->shape = shape;
+}
+
+/* A file that is open, or being opened. */
+static __always_inline int on_file(u64 file, u32 op, u32 hook, u32 side, struct call *call) {
+    void *task = (void *)bpf_get_current_task_btf();
+    if (read32(file + FILE_MODE) & (FMODE_STREAM | FMODE_PATH)) return 0;
+    u64 path[2] = {};
+    bpf_probe_read_kernel(path, sizeof(path), (void *)(file + FILE_PATH));
+    if (!may_be_watched(read64(file + FILE_INODE), path[0])) return 0;
+    struct hooked *hooked = slot_for(task, call, side, op, hook);
+    if (!hooked) return 0;
+    hooked->mode = read32(file + FILE_MODE) & FMODE_CREATED;
+    note_dentry(hooked, path[1], path[0], SHAPE_FILE);
+    return 0;
+}
+
+/* A file named by a struct path. */
+static __always_inline int on_path(u64 path, u32 op, u32 hook) {
+    void *task = (void *)bpf_get_current_task_btf();
+    u64 mnt = read64(path), dentry = read64(path + 8);
+    if (!may_be_watched(read64(dentry + DENTRY_INODE), mnt)) return 0;
+    struct call call = {};
+    read_call(&call, task);
+    struct hooked *hooked = slot_for(task, &call, SIDE_FIRST, op, hook);
+    if (hooked) note_dentry(hooked, dentry, mnt, SHAPE_FILE);
+    return 0;
+}
+
+/* A name in a directory, a struct path. */
+static __always_inline int on_name(u64 dir, u64 dentry, u32 op, u32 hook, u32 shape) {
+    void *task = (void *)bpf_get_current_task_btf();
+    struct call call = {};
+    read_call(&call, task);
+    struct hooked *hooked = slot_for(task, &call, SIDE_FIRST, op, hook);
+    if (hooked) note_dentry(hooked, dentry, read64(dir), shape);
+    return 0;
+}
+
+/* link and rename: two names in one mount. */
+static __always_inline int on_two_names(u64 dentry, u64 new_dir, u64 new_dentry, u32 op, u32 hook,
+                                        u32 shape) {
+    void *task = (void *)bpf_get_current_task_btf();
+    struct call call = {};
+    read_call(&call, task);
+    struct hooked *hooked = slot_for(task, &call, SIDE_FIRST, op, hook);
+    if (!hooked) return 0;
+    note_dentry(hooked, dentry, read64(new_dir), shape);
+    hooked->other = new_dentry;
+    return 0;
+}
+
+/* A file of which the hook gives the dentry only. */
+static __always_inline int on_dentry(u64 dentry, u32 op, u32 hook) {
+    void *task = (void *)bpf_get_current_task_btf();
+    struct call call = {};
+    read_call(&call, task);
+    struct hooked *hooked = slot_for(task, &call, SIDE_FIRST, op, hook);
+    if (hooked) note_dentry(hooked, dentry, 0, SHAPE_DENTRY);
+    return 0;
+}

@@ -1,0 +1,169 @@
+"""The programs in the kernel and their maps: what is watched, counted and released.
+
+Works on the bcc.BPF that the loader made, and imports nothing of BCC itself.
+"""
+
+import ctypes
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from fsmon_bpf import avro_encoder
+from fsmon_bpf.backends import Backend
+from fsmon_bpf.syscalls import CALLS, Kind, Uncovered
+from fsmon_schemas.errors import ConfigError, FatalError
+
+_OPERATIONS = tuple(avro_encoder.enums()["Operation"])
+# enum stage in maps.h; the first counts what went well.
+_LOSS_STAGES = ("ring_full", "oversize", "storage", "overtaken")
+# enum setting in maps.h
+_WALL_OFFSET, _OPS, _MARKER_PID = 0, 2, 3
+_WATCH_INCLUDE, _WATCH_EXCLUDE = 1, 2
+
+
+@dataclass(frozen=True)
+class Counters:
+    """What the kernel has counted since the programs were loaded; every figure only grows."""
+
+    emitted: Mapping[str, int]  # op -> events put into the ring
+    lost: Mapping[str, Mapping[str, int]]  # stage -> op -> events wanted and lost there
+    uncovered: Mapping[str, int]  # kind -> system calls this backend cannot see into
+
+
+class Capture:
+    """Attached programs and their maps. The ring is read by fsmon_producer.ring through ``ring_fd``."""
+
+    def __init__(self, bpf: Any, backend: Backend, ring_bytes: int) -> None:
+        self._bpf = bpf
+        self._backend = backend
+        self.backend = backend.name
+        self.ring_bytes = ring_bytes
+        self.ring_fd: int = bpf[b"ring"].map_fd
+        self._attached = False
+
+    def attach(self) -> None:
+        """Attach a program to each raw tracepoint; nothing is captured before ``enable``.
+
+        BCC has attached the LSM programs when it loaded them.
+        """
+        self._attached = True
+        for tracepoint in self._backend.tracepoints:
+            self._bpf.attach_raw_tracepoint(tp=tracepoint.encode(), fn_name=b"on_" + tracepoint.encode())
+
+    def enable(self, ops: frozenset[str]) -> None:
+        """Fill the table of system calls: from here on operations are captured."""
+        wanted = 0
+        for op in ops:
+            wanted |= 1 << _OPERATIONS.index(op)
+        self._set(_OPS, wanted)
+        for number, call in CALLS.items():
+            # Renames are followed even if not reported: they change what is watched.
+            if call.kind is not Kind.FD or call.op in ops:
+                self._set_call(number)
+
+    def watch(self, path: Path, *, exclude: bool = False) -> None:
+        """Include (or exclude) a file, or a directory and all below; ConfigError if it is not there."""
+        key = self._inode_key(path)
+        self._bpf[b"watches"][key] = ctypes.c_uint32(_WATCH_EXCLUDE if exclude else _WATCH_INCLUDE)
+
+    def ignore(self, pid: int) -> None:
+        """Report nothing that this process does."""
+        self._bpf[b"ignored"][ctypes.c_uint32(pid)] = ctypes.c_uint8(1)
+
+    def counters(self) -> Counters:
+        """A snapshot; each figure is a sum over CPUs that may be a few events apart from the next."""
+        outcomes = [_sum(values) for values in self._bpf[b"outcomes"].values()]
+        stages = [
+            outcomes[start : start + len(_OPERATIONS)] for start in range(0, len(outcomes), len(_OPERATIONS))
+        ]
+        uncovered = [_sum(values) for values in self._bpf[b"uncovered"].values()]
+        return Counters(
+            emitted=_named(stages[0]),
+            lost={stage: _named(figures) for stage, figures in zip(_LOSS_STAGES, stages[1:], strict=True)},
+            uncovered={kind.name.lower(): uncovered[kind] for kind in Uncovered if uncovered[kind]},
+        )
+
+    def program_fd(self, tracepoint: str) -> int:
+        """The descriptor of the program on a raw tracepoint: its fdinfo has run time and verifier figures."""
+        return int(self._bpf.funcs[b"on_" + tracepoint.encode()].fd)
+
+    def read_cursor(self) -> tuple[int, int]:
+        """Ring position up to which records were released, and the seq of the record there."""
+        cursor = self._bpf[b"cursors"][ctypes.c_int(0)]
+        return cursor.position, cursor.seq
+
+    def write_cursor(self, position: int, seq: int) -> None:
+        """One map update, to be made before the ring's consumer position moves: see ring.py."""
+        cursors = self._bpf[b"cursors"]
+        cursors[ctypes.c_int(0)] = cursors.Leaf(position, seq)
+
+    def sync_clock(self) -> None:
+        """Tell the kernel how far wall time is from boot time; call it about once a second."""
+        offset = time.clock_gettime_ns(time.CLOCK_REALTIME) - time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+        self._set(_WALL_OFFSET, offset & (2**64 - 1))
+
+    def detach(self) -> None:
+        """Stop capturing; what is in the ring and the counters can still be read."""
+        if self._attached:
+            self._attached = False
+            for hook in list(self._bpf.lsm_fds):
+                self._bpf.detach_lsm(hook)
+            for tracepoint in self._backend.tracepoints:
+                if tracepoint.encode() in self._bpf.raw_tracepoint_fds:
+                    self._bpf.detach_raw_tracepoint(tp=tracepoint.encode())
+
+    def close(self) -> None:
+        """Detach, and give the maps and the ring back."""
+        self.detach()
+        self._bpf.cleanup()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _set(self, setting: int, value: int) -> None:
+        self._bpf[b"settings"][ctypes.c_int(setting)] = ctypes.c_uint64(value)
+
+    def _set_call(self, number: int) -> None:
+        calls = self._bpf[b"calls"]
+        op = _OPERATIONS.index(CALLS[number].op)
+        calls[ctypes.c_int(number)] = calls.Leaf.from_buffer_copy(CALLS[number].packed(op))
+
+    def _inode_key(self, path: Path) -> Any:
+        """The key the kernel itself uses for the file: stat's st_dev differs on overlayfs and btrfs.
+
+        posix_fadvise is the marker: the program sees our pid make it and notes which inode it was for.
+        """
+        marker_call = next(number for number, call in CALLS.items() if call.kind is Kind.MARKER)
+        self._set(_MARKER_PID, os.getpid())
+        self._set_call(marker_call)
+        try:
+            fd = os.open(path, os.O_PATH | os.O_CLOEXEC)
+        except OSError as error:
+            raise ConfigError(f"cannot watch {path}: {error.strerror}; give a path that exists") from error
+        try:
+            os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_NORMAL)
+        except OSError:
+            pass  # EBADF, as O_PATH descriptors give: the call was seen all the same
+        finally:
+            os.close(fd)
+        found = self._bpf[b"marker"][ctypes.c_int(0)]
+        if not found.ino:
+            raise FatalError(
+                f"the kernel did not name the inode of {path}: the sys_exit program does not run"
+            )
+        watches = self._bpf[b"watches"]
+        return watches.Key.from_buffer_copy(bytes(found))
+
+
+def _sum(values: Any) -> int:
+    return int(sum(value.value if hasattr(value, "value") else value for value in values))
+
+
+def _named(figures: list[int]) -> dict[str, int]:
+    return {op: figure for op, figure in zip(_OPERATIONS, figures, strict=True) if figure}

@@ -22,9 +22,9 @@ from datetime import datetime
 from typing import Any
 
 from fsmon_consumer.ledger import Ranges
+from fsmon_consumer.place import Place
 from fsmon_consumer.store import Database, statement
 
-Place = tuple[str, int]
 _SETTLE_PAUSE_SECONDS = 0.25
 
 

@@ -10,12 +10,13 @@ from datetime import datetime
 from typing import Any
 
 from fsmon_schemas import FramingError, Schema
-from fsmon_schemas.framing import SchemaRef, decode_long, split_frame
+from fsmon_schemas.framing import SchemaRef, split_frame
 from fsmon_schemas.registry import UnknownSchemaError
 
 from fsmon_consumer import records
 from fsmon_consumer.columns import BlockError, BlockReader
-from fsmon_consumer.dead_letters import DeadLetter, Identity, Reason
+from fsmon_consumer.dead_letters import DeadLetter, Identity, Reason, identity_of
+from fsmon_consumer.groups import Group, Groups
 from fsmon_consumer.layout import SchemaMismatchError
 from fsmon_consumer.table import EventTable, Part
 
@@ -70,18 +71,6 @@ class Batch:
         return sum(map(len, self.slices))
 
 
-@dataclass
-class _Group:
-    """Messages of one writer schema: bodies without frame, and where each came from."""
-
-    ref: SchemaRef
-    prefix: bytes
-    bodies: list[bytes] = field(default_factory=list)
-    keys: list[bytes | None] = field(default_factory=list)
-    slots: list[int] = field(default_factory=list)
-    offsets: list[int] = field(default_factory=list)
-
-
 class Decoder:
     """Makes batches of log slices; keeps one block reader a writer schema."""
 
@@ -120,30 +109,26 @@ class Decoder:
             self._readers[ref] = BlockReader(self._find_schema(ref))
         return self._readers[ref]
 
-    def _group(self, batch: Batch) -> Iterable[_Group]:
-        groups: dict[bytes, _Group] = {}
+    def _group(self, batch: Batch) -> Iterable[Group]:
+        groups = Groups()
         for slot, piece in enumerate(batch.slices):
             if piece.topic == self._reports_topic:
                 self._read_reports(batch, slot, piece)
-            elif not _take_whole(groups, slot, piece):
-                for key, value, offset in zip(piece.keys, piece.values, piece.offsets, strict=True):
-                    try:
-                        group = _group_of(groups, value)
-                    except FramingError as error:
-                        letter = DeadLetter(
-                            *piece.place, offset, key, value, None, Reason.FRAMING, str(error)
-                        )
-                        batch.dead.append((slot, letter))
-                        continue
-                    group.bodies.append((value or b"")[len(group.prefix) :])
-                    group.keys.append(key)
-                    group.slots.append(slot)
-                    group.offsets.append(offset)
-        return groups.values()
+                continue
+            for index, error in groups.add(slot, piece.keys, piece.values, piece.offsets):
+                letter = DeadLetter(
+                    *piece.place,
+                    piece.offsets[index],
+                    piece.keys[index],
+                    piece.values[index],
+                    None,
+                    Reason.FRAMING,
+                    str(error),
+                )
+                batch.dead.append((slot, letter))
+        return groups
 
-    def _read(
-        self, batch: Batch, group: _Group, reader: BlockReader, start: int, stop: int
-    ) -> Iterable[Part]:
+    def _read(self, batch: Batch, group: Group, reader: BlockReader, start: int, stop: int) -> Iterable[Part]:
         """Frames of the sound records in [start, stop); the others become dead letters."""
         try:
             frame = reader.read(group.bodies[start:stop], group.keys[start:stop])
@@ -160,7 +145,7 @@ class Decoder:
         else:
             yield frame, group.slots[start:stop], group.offsets[start:stop]
 
-    def _read_one(self, batch: Batch, group: _Group, reader: BlockReader, index: int) -> Iterable[Part]:
+    def _read_one(self, batch: Batch, group: Group, reader: BlockReader, index: int) -> Iterable[Part]:
         try:
             record = records.decode(self._find_schema(group.ref), group.bodies[index])
         except records.RecordError as error:
@@ -199,10 +184,10 @@ class Decoder:
                 )
             batch.dead.append((slot, DeadLetter(*piece.place, offset, key, value, ref, reason, detail)))
 
-    def _bury(self, batch: Batch, group: _Group, index: int, reason: Reason, detail: str) -> None:
+    def _bury(self, batch: Batch, group: Group, index: int, reason: Reason, detail: str) -> None:
         slot, body, key = group.slots[index], group.bodies[index], group.keys[index]
         piece = batch.slices[slot]
-        identity = None if reason in {Reason.WRONG_SCHEMA, Reason.UNKNOWN_SCHEMA} else _identity(body, key)
+        identity = None if reason in {Reason.WRONG_SCHEMA, Reason.UNKNOWN_SCHEMA} else identity_of(body, key)
         letter = DeadLetter(
             *piece.place, group.offsets[index], key, group.prefix + body, group.ref, reason, detail, identity
         )
@@ -216,31 +201,6 @@ class Decoder:
         }
         for slot, offset, host_id, session, seq in rows.places():
             bury_row(batch, (slot, offset), Identity(host_id, session, seq), reason, details[reason])
-
-
-def _group_of(groups: dict[bytes, _Group], value: bytes | None) -> _Group:
-    """The group that a message belongs to; FramingError without a frame."""
-    ref, start = split_frame(value or b"")
-    prefix = (value or b"")[:start]
-    if prefix not in groups:
-        groups[prefix] = _Group(ref, prefix)
-    return groups[prefix]
-
-
-def _take_whole(groups: dict[bytes, _Group], slot: int, piece: LogSlice) -> bool:
-    """Take a slice whose messages all have the same frame, which is the rule; False if they have not."""
-    try:
-        group = _group_of(groups, piece.values[0])
-    except FramingError:
-        return False
-    prefix, start = group.prefix, len(group.prefix)
-    if not all(value is not None and value.startswith(prefix) for value in piece.values):
-        return False
-    group.bodies += [value[start:] for value in piece.values if value is not None]
-    group.keys += piece.keys
-    group.slots += [slot] * len(piece)
-    group.offsets += piece.offsets
-    return True
 
 
 def bury_row(batch: Batch, place: tuple[int, int], identity: Identity, reason: Reason, detail: str) -> None:
@@ -272,18 +232,3 @@ def refuse(batch: Batch, detail: str) -> Batch:
         )
         refused.dead.append((slot, letter))
     return refused
-
-
-def _identity(body: bytes, key: bytes | None) -> Identity | None:
-    """host_id, session and seq at the head of a body, if they decode and the host is the key's."""
-    try:
-        length, position = decode_long(body, 0)
-        if not 0 < length <= len(body):
-            return None
-        host = body[position : position + length]
-        session, position = decode_long(body, position + length)
-        seq, _ = decode_long(body, position)
-        identity = Identity(host.decode(), session, seq)
-    except (FramingError, UnicodeDecodeError):
-        return None
-    return identity if host == key and session >= 0 and seq >= 0 else None

@@ -1,27 +1,21 @@
 """The command line of the consumer side: options in, exit codes out (0 done, 1 failed, 2 configuration)."""
 
 import json
-import logging
 import os
 import signal
 import sys
 import threading
-from collections.abc import Callable
-from functools import wraps
 from itertools import takewhile
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from fsmon_schemas import FsmonError
 
 from fsmon_consumer import audit as auditing
-from fsmon_consumer import partitions as upkeep
 from fsmon_consumer import tail as tailing
 from fsmon_consumer import worker
 from fsmon_consumer.audit_table import audit_table
 from fsmon_consumer.cluster import Cluster, follow
-from fsmon_consumer.config import ConsumerConfig, load_config
+from fsmon_consumer.command import configured, connected, reported
 from fsmon_consumer.migrate import migrate as apply_migrations
 from fsmon_consumer.migrate import require_current
 from fsmon_consumer.options import (
@@ -38,8 +32,8 @@ from fsmon_consumer.options import (
     ReportsTopic,
     Topic,
 )
+from fsmon_consumer.partitions_cli import partitions_app
 from fsmon_consumer.registry import WriterSchemas
-from fsmon_consumer.store import Database
 
 app = typer.Typer(
     help="Stores fsmon's file events in PostgreSQL, each once, and proves that none is missing.\n\n"
@@ -49,46 +43,15 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-partitions_app = typer.Typer(help="The hourly partitions of file_events.", no_args_is_help=True)
 app.add_typer(partitions_app, name="partitions")
 
 
-def _reported(command: Callable[..., None]) -> Callable[..., None]:
-    """Errors made on purpose become one line on stderr and their exit code."""
-
-    @wraps(command)
-    def run(*arguments: Any, **options: Any) -> None:
-        try:
-            command(*arguments, **options)
-        except FsmonError as error:
-            print(f"fsmon-consumer: {error}", file=sys.stderr)
-            raise typer.Exit(error.exit_code) from error
-
-    return run
-
-
-def _settings(config: Path | None, **flags: object) -> ConsumerConfig:
-    settings = load_config(flags, file=config)
-    logging.basicConfig(
-        level=settings.log_level.upper(),
-        stream=sys.stderr,
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-    )
-    return settings
-
-
-def _database(settings: ConsumerConfig, role: str) -> Database:
-    database = Database(settings.dsn, role=role)
-    database.connect()
-    return database
-
-
 @app.command()
-@_reported
+@reported
 def migrate(dsn: Dsn = None, config: Config = None, log_level: LogLevel = None) -> None:
     """Make or update the database's schema; safe to run again."""
-    settings = _settings(config, dsn=dsn, log_level=log_level)
-    applied = apply_migrations(_database(settings, "migrate"))
+    settings = configured(config, dsn=dsn, log_level=log_level)
+    applied = apply_migrations(connected(settings, "migrate"))
     for each in applied:
         print(f"applied {each.number:04}_{each.name}")
     if not applied:
@@ -96,7 +59,7 @@ def migrate(dsn: Dsn = None, config: Config = None, log_level: LogLevel = None) 
 
 
 @app.command()
-@_reported
+@reported
 def run(
     dsn: Dsn = None,
     bootstrap_servers: Bootstrap = None,
@@ -123,14 +86,14 @@ def run(
 ) -> None:
     """Store events until SIGTERM or Ctrl-C. Run as many as there are cores; the group shares the work."""
     flags = {name: value for name, value in locals().items() if name != "config"}
-    consumer = worker.Worker(_settings(config, **flags))
+    consumer = worker.Worker(configured(config, **flags))
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: consumer.stop())
     consumer.run()
 
 
 @app.command()
-@_reported
+@reported
 def audit(
     settle: Annotated[
         float | None, typer.Option(help="Wait up to so many seconds until nothing is under way (asks Kafka).")
@@ -145,7 +108,7 @@ def audit(
     log_level: LogLevel = None,
 ) -> None:
     """Account for every captured event; exit code 1 if one is unaccounted for, or could not be told."""
-    settings = _settings(
+    settings = configured(
         config,
         dsn=dsn,
         bootstrap_servers=bootstrap_servers,
@@ -154,7 +117,7 @@ def audit(
         kafka=kafka,
         log_level=log_level,
     )
-    database = _database(settings, "audit")
+    database = connected(settings, "audit")
     require_current(database)
     if settle is None:
         found = auditing.audit(database, settings.topic)
@@ -176,7 +139,7 @@ def audit(
 
 
 @app.command()
-@_reported
+@reported
 def tail(
     host: Annotated[list[str] | None, typer.Option(help="Only this host id; may be repeated.")] = None,
     op: Annotated[list[str] | None, typer.Option(help="Only this operation; may be repeated.")] = None,
@@ -198,7 +161,7 @@ def tail(
     log_level: LogLevel = None,
 ) -> None:
     """Watch events as they pass through Kafka, without a database. Ctrl-C ends it."""
-    settings = _settings(
+    settings = configured(
         config,
         bootstrap_servers=bootstrap_servers,
         topic=topic,
@@ -237,47 +200,6 @@ def tail(
 
 def _complain(text: str) -> None:
     print(f"fsmon-consumer: left out {text}", file=sys.stderr)
-
-
-@partitions_app.command("list")
-@_reported
-def list_partitions(dsn: Dsn = None, config: Config = None) -> None:
-    """Show the partitions, oldest first; row counts are PostgreSQL's estimates."""
-    database = _database(_settings(config, dsn=dsn), "partitions")
-    require_current(database)
-    for each in upkeep.list_partitions(database):
-        size, state = each.size / 1e6, "  (half detached)" if each.detaching else ""
-        print(f"{each.name}  {each.start:%Y-%m-%d %H:%M}Z  {each.rows:>12,} rows  {size:>9,.1f} MB{state}")
-
-
-@partitions_app.command("create")
-@_reported
-def create_partitions(
-    ahead: Annotated[int | None, typer.Option(help="Hours from now on (6).")] = None,
-    dsn: Dsn = None,
-    config: Config = None,
-) -> None:
-    """Make the partitions of the coming hours."""
-    settings = _settings(config, dsn=dsn, partitions_ahead=ahead)
-    database = _database(settings, "partitions")
-    require_current(database)
-    made = upkeep.create_ahead(database, settings.partitions_ahead)
-    print(f"made {len(made)} partitions")
-
-
-@partitions_app.command("retire")
-@_reported
-def retire_partitions(
-    retention: Annotated[str | None, typer.Option(help="Drop what ended longer ago than this (30d).")] = None,
-    dsn: Dsn = None,
-    config: Config = None,
-) -> None:
-    """Drop the partitions past retention, without blocking readers or writers."""
-    settings = _settings(config, dsn=dsn, retention=retention)
-    database = _database(settings, "partitions")
-    require_current(database)
-    for each in upkeep.retire_past(database, settings.retention):
-        print(f"dropped {each.name}")
 
 
 def main() -> None:

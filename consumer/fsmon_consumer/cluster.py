@@ -22,10 +22,10 @@ from fsmon_schemas import ConfigError, FatalError, FsmonError, RetryableError
 
 from fsmon_consumer.claims import LogBounds
 from fsmon_consumer.config import ConsumerConfig
+from fsmon_consumer.place import Place
 
 _log = logging.getLogger(__name__)
 
-Place = tuple[str, int]
 _TIMEOUT = 10.0  # seconds for a question to the cluster
 REFUSED = {
     KafkaError._AUTHENTICATION,

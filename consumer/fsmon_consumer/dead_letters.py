@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
-from fsmon_schemas.framing import Fingerprint, RegistryId, SchemaRef
+from fsmon_schemas import FramingError
+from fsmon_schemas.framing import Fingerprint, RegistryId, SchemaRef, decode_long
 
 
 class Reason(StrEnum):
@@ -54,3 +55,18 @@ def schema_text(schema: SchemaRef | None) -> str | None:
             return f"fingerprint {crc.hex()}"
         case None:
             return None
+
+
+def identity_of(body: bytes, key: bytes | None) -> Identity | None:
+    """host_id, session and seq at the head of a body, if they decode and the host is the key's."""
+    try:
+        length, position = decode_long(body, 0)
+        if not 0 < length <= len(body):
+            return None
+        host = body[position : position + length]
+        session, position = decode_long(body, position + length)
+        seq, _ = decode_long(body, position)
+        identity = Identity(host.decode(), session, seq)
+    except (FramingError, UnicodeDecodeError):
+        return None
+    return identity if host == key and session >= 0 and seq >= 0 else None

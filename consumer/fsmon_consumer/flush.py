@@ -16,25 +16,14 @@ from fsmon_consumer.batch import Batch
 from fsmon_consumer.claims import Claim
 from fsmon_consumer.dead_letters import DeadLetter, Identity, schema_text
 from fsmon_consumer.layout import COPY_COLUMNS
-from fsmon_consumer.ledger import Ranges
+from fsmon_consumer.place import Place
+from fsmon_consumer.sessions import Sessions, Stream, Tally
 from fsmon_consumer.store import Database, as_json, statement
 from fsmon_consumer.table import EventTable
 
-Place = tuple[str, int]
-Stream = tuple[str, int]
 _COPY = (
     "COPY file_events (" + ", ".join(f'"{name}"' for name in COPY_COLUMNS) + ") FROM STDIN (FORMAT BINARY)"
 )
-
-
-@dataclass
-class Tally:
-    """What became of the messages of a partition, or of the events of a session."""
-
-    stored: int = 0
-    duplicates: int = 0
-    dead: int = 0
-    expired: int = 0
 
 
 @dataclass
@@ -44,19 +33,6 @@ class Flushed:
     next_offsets: dict[Place, int] = field(default_factory=dict)
     tallies: dict[Place, Tally] = field(default_factory=dict)
     fenced: set[Place] = field(default_factory=set)
-
-
-@dataclass
-class _Session:
-    """A session as the ledger holds it, and what this flush adds."""
-
-    partition: int
-    seen: Ranges
-    seen_stop: int
-    last_time: datetime | None
-    tally: Tally = field(default_factory=Tally)
-    settled: list[tuple[int, int]] = field(default_factory=list)
-    newest: datetime | None = None
 
 
 def flush(
@@ -76,7 +52,7 @@ class _Flush:
         self._claims = claims
         self._expire_before = expire_before
         self._tallies = [Tally() for _ in batch.slices]
-        self._sessions: dict[Stream, _Session] = {}
+        self._sessions = Sessions(database)
 
     def run(self) -> Flushed:
         batch, result = self._batch, Flushed()
@@ -91,7 +67,7 @@ class _Flush:
         self._lock_sessions(events)
         fresh = self._settle_events(events)
         self._settle_dead(events)
-        self._write_sessions()
+        self._sessions.write()
         for slot, report in batch.reports:
             if slot not in lost:
                 self._store_report(report)
@@ -129,36 +105,14 @@ class _Flush:
             stream = rows.host_id, rows.session
             spans[stream] = rows.first, rows.stop
             partitions[stream] = self._batch.slices[rows.slot].partition
-        opened = sorted(partitions)
-        self._database.rows(
-            statement("open_streams"),
-            {
-                "hosts": [host for host, _ in opened],
-                "sessions": [session for _, session in opened],
-                "partitions": [partitions[stream] for stream in opened],
-            },
-        )
+        self._sessions.open(partitions)
         for slot, letter in self._batch.dead:
             if letter.identity is not None:
                 stream, seq = (letter.identity.host_id, letter.identity.session), letter.identity.seq
                 first, stop = spans.get(stream, (seq, seq + 1))
                 spans[stream] = min(first, seq), max(stop, seq + 1)
                 partitions.setdefault(stream, self._batch.slices[slot].partition)
-        wanted = sorted(spans)
-        locked = self._database.rows(
-            statement("lock_streams"),
-            {
-                "hosts": [host for host, _ in wanted],
-                "sessions": [session for _, session in wanted],
-                "firsts": [spans[stream][0] for stream in wanted],
-                "stops": [spans[stream][1] for stream in wanted],
-            },
-        )
-        for stream in wanted:  # a session known only from dead letters has no row yet
-            self._sessions[stream] = _Session(partitions[stream], Ranges(), 0, None)
-        for host, session, seen, seen_stop, last_time in locked:
-            found = self._sessions[host, session]
-            found.seen, found.seen_stop, found.last_time = Ranges.parse(seen), seen_stop, last_time
+        self._sessions.lock(spans, partitions)
 
     def _settle_events(self, events: EventTable) -> EventTable:
         """Count repeated and expired events; returns those to store."""
@@ -177,14 +131,10 @@ class _Flush:
         fresh, expired = new.split_expired(self._expire_before)
         for part, outcome in ((fresh, "stored"), (expired, "expired"), (repeated, "duplicates")):
             for slot, count in part.slot_counts().items():
-                self._count(self._tallies[slot], outcome, count)
+                self._tallies[slot].count(outcome, count)
             for rows in part.streams():
-                self._count(self._sessions[rows.host_id, rows.session].tally, outcome, rows.rows)
+                self._sessions[rows.host_id, rows.session].tally.count(outcome, rows.rows)
         return fresh
-
-    @staticmethod
-    def _count(tally: Tally, outcome: str, number: int) -> None:
-        setattr(tally, outcome, getattr(tally, outcome) + number)
 
     def _settle_dead(self, events: EventTable) -> None:
         """Write the dead letters. One counts for its session only if it stands where its seq belongs.
@@ -240,24 +190,6 @@ class _Flush:
             columns["seqs"].append(owner and owner.seq)
         rows = self._database.rows(statement("insert_dead_letters"), dict(columns))
         return {(topic, partition, offset) for topic, partition, offset in rows}
-
-    def _write_sessions(self) -> None:
-        touched = sorted(stream for stream, found in self._sessions.items() if found.tally != Tally())
-        found = [self._sessions[stream] for stream in touched]
-        self._database.rows(
-            statement("settle_streams"),
-            {
-                "hosts": [host for host, _ in touched],
-                "sessions": [session for _, session in touched],
-                "partitions": [each.partition for each in found],
-                "seen": [Ranges.of(each.settled).text() for each in found],
-                "stored": [each.tally.stored for each in found],
-                "duplicates": [each.tally.duplicates for each in found],
-                "dead": [each.tally.dead for each in found],
-                "expired": [each.tally.expired for each in found],
-                "last_times": [each.newest for each in found],
-            },
-        )
 
     def _store_report(self, report: dict[str, object]) -> None:
         values = dict(report)

@@ -10,8 +10,7 @@ from collections import deque
 from dataclasses import dataclass
 
 from fsmon_consumer.batch import LogSlice
-
-Place = tuple[str, int]
+from fsmon_consumer.place import Place
 
 
 @dataclass(frozen=True)

@@ -16,10 +16,10 @@ from fsmon_schemas import FatalError
 from fsmon_consumer.batch import LogSlice
 from fsmon_consumer.cluster import REFUSED, client_settings, made, refusal
 from fsmon_consumer.config import ConsumerConfig
+from fsmon_consumer.place import Place
 
 _log = logging.getLogger(__name__)
 
-Place = tuple[str, int]
 _AWAY = {KafkaError._ALL_BROKERS_DOWN}
 _NO_TOPIC = {KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC}
 

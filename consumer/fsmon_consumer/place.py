@@ -1,0 +1,3 @@
+"""Where in Kafka: the name of a partition, shared by everything that handles one."""
+
+Place = tuple[str, int]  # topic, partition

@@ -52,6 +52,7 @@ class _Flush:
         self._claims = claims
         self._expire_before = expire_before
         self._tallies = [Tally() for _ in batch.slices]
+        self._dead: list[tuple[int, DeadLetter]] = []
         self._sessions = Sessions(database)
 
     def run(self) -> Flushed:
@@ -62,7 +63,8 @@ class _Flush:
         kept = [slot for slot in range(len(batch.slices)) if slot not in lost]
         if not kept:
             return result
-        batch.dead = [entry for entry in batch.dead if entry[0] not in lost]
+        # The batch itself stays whole: it may be flushed again, with every partition ours once more.
+        self._dead = [entry for entry in batch.dead if entry[0] not in lost]
         events = batch.events.without_slots(sorted(lost))
         self._lock_sessions(events)
         fresh = self._settle_events(events)
@@ -106,7 +108,7 @@ class _Flush:
             spans[stream] = rows.first, rows.stop
             partitions[stream] = self._batch.slices[rows.slot].partition
         self._sessions.open(partitions)
-        for slot, letter in self._batch.dead:
+        for slot, letter in self._dead:
             if letter.identity is not None:
                 stream, seq = (letter.identity.host_id, letter.identity.session), letter.identity.seq
                 first, stop = spans.get(stream, (seq, seq + 1))
@@ -142,7 +144,7 @@ class _Flush:
         A damaged message may name any seq: believed, it would make the real event of that number
         a duplicate. So the seq has to be the one after its session's event before it.
         """
-        letters = sorted(self._batch.dead, key=lambda entry: (entry[0], entry[1].offset))
+        letters = sorted(self._dead, key=lambda entry: (entry[0], entry[1].offset))
         owners: list[Identity | None] = []
         before: dict[tuple[int, Stream], tuple[int, int]] = {}
         for slot, letter in letters:

@@ -31,7 +31,6 @@ class Session:
     partition: int
     seen: Ranges
     seen_stop: int
-    last_time: datetime | None
     tally: Tally = field(default_factory=Tally)
     settled: list[tuple[int, int]] = field(default_factory=list)
     newest: datetime | None = None
@@ -72,10 +71,10 @@ class Sessions:
             },
         )
         for stream in wanted:  # a session known only from dead letters has no row yet
-            self._sessions[stream] = Session(partitions[stream], Ranges(), 0, None)
-        for host, session, seen, seen_stop, last_time in locked:
+            self._sessions[stream] = Session(partitions[stream], Ranges(), 0)
+        for host, session, seen, seen_stop in locked:
             found = self._sessions[host, session]
-            found.seen, found.seen_stop, found.last_time = Ranges.parse(seen), seen_stop, last_time
+            found.seen, found.seen_stop = Ranges.parse(seen), seen_stop
 
     def write(self) -> None:
         """Add to the ledger what was settled and counted."""

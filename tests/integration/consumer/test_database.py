@@ -3,14 +3,18 @@
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import psycopg
 import pytest
 from fsmon_consumer import claims, partitions
+from fsmon_consumer.batch import Decoder, LogSlice
 from fsmon_consumer.claims import LogBounds
+from fsmon_consumer.flush import flush
 from fsmon_consumer.layout import COLUMNS
 from fsmon_consumer.migrate import migrate, migrations, require_current
+from fsmon_consumer.registry import WriterSchemas
 from fsmon_consumer.store import Database, DatabaseAwayError, RowRefusedError, statement
 from fsmon_schemas import FatalError
 
@@ -158,6 +162,21 @@ def test_a_hung_owner_is_cut_off(opened: Database, database: str) -> None:
     thread.join(10)
     assert isinstance(ended[0], DatabaseAwayError)
     hung.close()
+
+
+def test_a_batch_flushed_again_still_has_all_its_dead_letters(opened: Database) -> None:
+    """A partition lost at the first try may be ours at the second, after a lost connection."""
+    held = take(opened)
+    now = datetime.now(UTC)
+    slices = [LogSlice(*PLACE, 1, [b"h"], [b"garbage"], [0]), LogSlice("events", 1, 1, [b"h"], [b"?"], [0])]
+    batch = Decoder("reports", WriterSchemas(None).find).decode(slices, now)
+    other = claims.claim(
+        opened, ("events", 1), LogBounds("t", 0, 9), worker="w", takeover_after=timedelta(seconds=1)
+    )
+    lost = {PLACE: replace(held, epoch=0), ("events", 1): other}
+    assert flush(opened, batch, lost, now).fenced == {PLACE}
+    assert flush(opened, batch, {PLACE: held}, now).next_offsets == {PLACE: 1}
+    assert opened.rows("SELECT partition FROM dead_letters ORDER BY 1") == [(0,), (1,)]
 
 
 def test_partitions_are_made_once_and_take_rows(opened: Database) -> None:

@@ -1,6 +1,6 @@
 """The account of every session: what was captured against what is stored, and where the rest is.
 
-The arithmetic, of one session (delivery.md, "Completeness"):
+The arithmetic, of one session:
 
     captured    = events the kernel put into the ring: the newest report's `emitted`, or more if
                   later events have arrived since
@@ -35,9 +35,7 @@ class Report:
     state: str
     end_reason: str | None
     time: datetime
-    session_start: datetime
     boot_id: str
-    backend: str
     emitted: int
     acked_seq: int
     acked_partition: int | None
@@ -94,6 +92,7 @@ class Audit:
         """Plain values for JSON."""
         return {
             "complete": self.complete,
+            "settled": self.settled,
             "in_flight": self.in_flight,
             "behind": self.behind,
             "unattributed_dead_letters": dict(self.unattributed),
@@ -162,8 +161,8 @@ def audit(
     next_offsets: dict[Place, int] = {(name, partition): offset for name, partition, offset, _ in offsets}
     read = []
     for host_id, session, *fields in sessions:
-        report = Report(*fields[:12]) if fields[0] is not None else None
-        read.append(((host_id, session), report, Ranges.parse(fields[12]), tuple(fields[13:])))
+        report = Report(*fields[:10]) if fields[0] is not None else None
+        read.append(((host_id, session), report, Ranges.parse(fields[10]), tuple(fields[11:])))
     accounts = []
     for index, (identity, report, seen, counts) in enumerate(read):
         place = (topic, report.acked_partition if report and report.acked_partition is not None else -1)

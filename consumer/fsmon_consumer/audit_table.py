@@ -12,8 +12,11 @@ _LEFT = 3  # columns of text; the others are numbers
 _SHOWN_HOLES = 5
 
 
-def audit_table(found: Audit) -> Iterator[str]:
-    """Lines: one a session, the sums, then everything that needs words."""
+def audit_table(found: Audit, *, settled_within: float | None = None) -> Iterator[str]:
+    """Lines: one a session, the sums, then everything that needs words.
+
+    ``settled_within``: the seconds that were given to everything under way to arrive.
+    """
     rows = [_TITLES, *map(_cells, found.sessions)]
     if len(found.sessions) > 1:
         rows.append(("TOTAL", "", "", *_sums(found.sessions)))
@@ -35,7 +38,7 @@ def audit_table(found: Audit) -> Iterator[str]:
         yield f"{found.behind:,} messages in Kafka are not read yet"
     if not found.sessions:
         yield "no session is known: nothing has been stored yet"
-    yield _verdict(found)
+    yield _verdict(found, settled_within)
 
 
 def _cells(each: Session) -> tuple[str, ...]:
@@ -82,7 +85,17 @@ def _counts(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{stage} {count:,}" for stage, count in sorted(counts.items()) if count)
 
 
-def _verdict(found: Audit) -> str:
+def _verdict(found: Audit, settled_within: float | None) -> str:
+    if found.complete and settled_within is not None and not found.settled:
+        moving = " and ".join(
+            words
+            for number, words in (
+                (found.in_flight, f"{found.in_flight:,} events under way"),
+                (found.behind, f"{found.behind or 0:,} messages not read"),
+            )
+            if number
+        )
+        return f"NOT settled within {settled_within:g} s: still {moving}; this account proves nothing yet"
     if found.complete:
         moving = f"; {found.in_flight:,} under way" if found.in_flight else ""
         return f"complete: unaccounted 0{moving}"

@@ -96,7 +96,12 @@ def run(
 @reported
 def audit(
     settle: Annotated[
-        float | None, typer.Option(help="Wait up to so many seconds until nothing is under way (asks Kafka).")
+        float | None,
+        typer.Option(
+            min=0,
+            help="Wait up to so many seconds until nothing is under way (asks Kafka); exit code 1 if "
+            "something still is then: its account is not closed, and proves nothing.",
+        ),
     ] = None,
     output: Output = Format.TABLE,
     dsn: Dsn = None,
@@ -107,7 +112,10 @@ def audit(
     config: Config = None,
     log_level: LogLevel = None,
 ) -> None:
-    """Account for every captured event; exit code 1 if one is unaccounted for, or could not be told."""
+    """Account for every captured event.
+
+    Exit code 1 if one is unaccounted for or could not be told, and with --settle if one is still under way.
+    """
     settings = configured(
         config,
         dsn=dsn,
@@ -132,9 +140,9 @@ def audit(
     if output is Format.JSON:
         print(json.dumps(found.as_json(), indent=2))
     else:
-        for line in audit_table(found):
+        for line in audit_table(found, settled_within=settle):
             print(line)
-    if not found.complete:
+    if not found.complete or (settle is not None and not found.settled):
         raise typer.Exit(1)
 
 

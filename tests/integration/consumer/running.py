@@ -72,7 +72,7 @@ class Site:
         """The audit once everything sent has arrived."""
         done = self.command("audit", "--settle", str(seconds), "--format", "json", timeout=seconds + 30)
         found: dict[str, Any] = json.loads(done.stdout)
-        assert done.returncode == (0 if found["complete"] else 1), done.stderr
+        assert done.returncode == (0 if found["complete"] and found["settled"] else 1), done.stderr
         return found
 
 

@@ -108,6 +108,19 @@ def test_the_registry_being_away_is_waited_for(
     assert site.value("SELECT count(*) FROM file_events") == 0
 
 
+def test_an_audit_that_waited_in_vain_fails(site: Site, make_fleet: MakeFleet) -> None:
+    fleet = make_fleet(1)
+    fleet.send(5)
+    fleet.report()
+    unread = site.command("audit", "--settle", "0.5")
+    assert unread.returncode == 1
+    assert "NOT settled within 0.5 s: still 6 messages not read" in unread.stdout
+    assert site.command("audit").returncode == 0  # nobody waited, and nothing is known to be missing
+    with consumer(site):
+        assert site.settled()["settled"]
+    assert site.command("audit", "--settle", "0").returncode == 0
+
+
 def test_tail_follows_filters_and_leaves(site: Site, make_fleet: MakeFleet) -> None:
     fleet = make_fleet(2)
     fleet.send(600)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
-RUNNING = Report("running", None, NOW, NOW, "boot-1", "tracepoint", 100, 90, 2, 500, {}, {})
+RUNNING = Report("running", None, NOW, "boot-1", 100, 90, 2, 500, {}, {})
 ENDED = replace(RUNNING, state="ended", end_reason="stopped", acked_seq=100)
 
 
@@ -98,6 +98,18 @@ def test_the_table_names_what_is_wrong() -> None:
     ):
         assert words in text
     assert "oversize" not in text
+
+
+def test_what_is_under_way_after_the_wait_is_no_proof() -> None:
+    moving = Audit([audited(RUNNING, [(0, 90)], 501)], {}, {}, 3)
+    assert (moving.complete, moving.settled) == (True, False)
+    assert list(audit_table(moving))[-1] == "complete: unaccounted 0; 10 under way"
+    assert list(audit_table(moving, settled_within=5))[-1] == (
+        "NOT settled within 5 s: still 10 events under way and 3 messages not read; "
+        "this account proves nothing yet"
+    )
+    arrived = Audit([audited(ENDED, [(0, 100)], 501)], {}, {}, 0)
+    assert list(audit_table(arrived, settled_within=5))[-1] == "complete: unaccounted 0"
 
 
 @given(

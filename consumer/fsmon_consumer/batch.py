@@ -4,6 +4,8 @@ Pure but for the schema lookup. A message ends up in exactly one place: a row of
 entry of ``reports``, or a dead letter.
 """
 
+import logging
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -15,11 +17,13 @@ from fsmon_schemas.registry import UnknownSchemaError
 
 from fsmon_consumer import records
 from fsmon_consumer.columns import BlockError, BlockReader
-from fsmon_consumer.dead_letters import DeadLetter, Identity, Reason, identity_of
+from fsmon_consumer.dead_letters import DeadLetter, Identity, Reason, identity_of, schema_text
 from fsmon_consumer.groups import Group, Groups
 from fsmon_consumer.layout import SchemaMismatchError
+from fsmon_consumer.place import Place
 from fsmon_consumer.table import EventTable, Part
 
+_log = logging.getLogger(__name__)
 _ONE_BY_ONE = 32  # below this, records are looked at singly: halving further saves nothing
 
 
@@ -42,8 +46,8 @@ class LogSlice:
         return len(self.offsets)
 
     @property
-    def place(self) -> tuple[str, int]:
-        """(topic, partition)."""
+    def place(self) -> Place:
+        """Where the messages are from."""
         return self.topic, self.partition
 
     def cut(self, start: int, stop: int) -> "LogSlice":
@@ -106,7 +110,12 @@ class Decoder:
 
     def _reader(self, ref: SchemaRef) -> BlockReader:
         if ref not in self._readers:
-            self._readers[ref] = BlockReader(self._find_schema(ref))
+            reader = self._readers[ref] = BlockReader(self._find_schema(ref))
+            if reader.dropped:
+                _log.warning(
+                    "%s has fields that are not stored: %s; a newer fsmon-consumer may know them",
+                    schema_text(ref), ", ".join(reader.dropped),
+                )  # fmt: skip
         return self._readers[ref]
 
     def _group(self, batch: Batch) -> Iterable[Group]:
@@ -200,14 +209,16 @@ class Decoder:
             Reason.NUL: "a text holds U+0000",
         }
         for slot, offset, host_id, session, seq in rows.places():
-            bury_row(batch, (slot, offset), Identity(host_id, session, seq), reason, details[reason])
+            _bury_row(batch, (slot, offset), Identity(host_id, session, seq), reason, details[reason])
 
 
-def bury_row(batch: Batch, place: tuple[int, int], identity: Identity, reason: Reason, detail: str) -> None:
+def _bury_row(
+    batch: Batch, place: tuple[int, int], identity: Identity | None, reason: Reason, detail: str
+) -> None:
     """Add the dead letter of the message at ``place`` (slot, offset), which had decoded."""
     slot, offset = place
     piece = batch.slices[slot]
-    index = piece.offsets.index(offset)
+    index = bisect_left(piece.offsets, offset)
     value = piece.values[index]
     ref = split_frame(value or b"")[0]
     letter = DeadLetter(*piece.place, offset, piece.keys[index], value, ref, reason, detail, identity)
@@ -218,17 +229,8 @@ def refuse(batch: Batch, detail: str) -> Batch:
     """The batch of one message that PostgreSQL refused, with that message as a dead letter."""
     refused = Batch(batch.slices, EventTable.build([]), [], list(batch.dead))
     for slot, offset, host_id, session, seq in batch.events.places():
-        bury_row(refused, (slot, offset), Identity(host_id, session, seq), Reason.REFUSED, detail)
+        _bury_row(refused, (slot, offset), Identity(host_id, session, seq), Reason.REFUSED, detail)
     for slot, report in batch.reports:
-        piece = batch.slices[slot]
-        letter = DeadLetter(
-            *piece.place,
-            piece.offsets[0],
-            piece.keys[0],
-            piece.values[0],
-            None,
-            Reason.REFUSED,
-            f"{detail}: {report}",
-        )
-        refused.dead.append((slot, letter))
+        offset = batch.slices[slot].offsets[0]
+        _bury_row(refused, (slot, offset), None, Reason.REFUSED, f"{detail}: {report}")
     return refused

@@ -7,6 +7,7 @@ from datetime import timedelta
 
 from fsmon_schemas import FatalError
 
+from fsmon_consumer.place import Place
 from fsmon_consumer.store import Database, TransactionConflictError, statement
 
 _log = logging.getLogger(__name__)
@@ -51,7 +52,7 @@ def adopt(database: Database, *, group: str, cluster_id: str) -> str:
     return str(database_id)
 
 
-def foreign_group(group: str, place: tuple[str, int], other: str) -> FatalError:
+def foreign_group(group: str, place: Place, other: str) -> FatalError:
     """The error when the group's committed offsets were written for another database."""
     return FatalError(
         f"the consumer group {group!r} is filling another database (id {other}, on {place[0]}[{place[1]}]): "
@@ -60,7 +61,7 @@ def foreign_group(group: str, place: tuple[str, int], other: str) -> FatalError:
 
 
 def claim(
-    database: Database, place: tuple[str, int], log: LogBounds, *, worker: str, takeover_after: timedelta
+    database: Database, place: Place, log: LogBounds, *, worker: str, takeover_after: timedelta
 ) -> Claim:
     """Take the partition ``place``, fencing off whoever had it.
 
@@ -103,9 +104,7 @@ def claim(
             return Claim(log.topic_id, epoch, start)
 
 
-def _where_to_start(
-    place: tuple[str, int], log: LogBounds, next_offset: int, topic_id: str
-) -> tuple[int, int]:
+def _where_to_start(place: Place, log: LogBounds, next_offset: int, topic_id: str) -> tuple[int, int]:
     """(offset to go on at, messages skipped because the log no longer has them)."""
     topic, partition = place
     if topic_id != log.topic_id:

@@ -1,4 +1,4 @@
-"""Avro bodies to columns to COPY bytes: the only module that imports polars, pyarrow or pgpq.
+"""Avro bodies to columns. With table.py the only module that imports polars (and, there, pgpq).
 
 The bodies of one writer schema are joined into one Avro block and read as a whole, which costs a
 sixth of reading them one by one. A joined block can hide a bad record (a wrong length in one is
@@ -22,7 +22,7 @@ from fsmon_schemas import FsmonError, Schema
 from fsmon_schemas.framing import encode_long
 
 from fsmon_consumer import records
-from fsmon_consumer.layout import COLUMNS, COPY_COLUMNS, Column, SchemaMismatchError
+from fsmon_consumer.layout import COLUMNS, COPY_COLUMNS, Column, SchemaMismatchError, record_name
 from fsmon_consumer.layout import column as declared_column
 
 _SYNC = b"fsmon-block-sync"  # any 16 bytes: they stand between blocks of an Avro file
@@ -43,12 +43,15 @@ class BlockError(FsmonError):
 
 
 class BlockReader:
-    """Reads bodies of one writer schema; raises SchemaMismatchError where they are no FileEvents."""
+    """Reads bodies of one writer schema; raises SchemaMismatchError where they are no FileEvents.
+
+    ``dropped`` are the fields that the table has no column for.
+    """
 
     def __init__(self, writer: Schema) -> None:
+        if record_name(writer) != "FileEvent":
+            raise SchemaMismatchError(f"a schema of {record_name(writer)}, not of FileEvent")
         declared = writer.declared
-        if declared.get("type") != "record" or declared.get("name", "").rpartition(".")[2] != "FileEvent":
-            raise SchemaMismatchError(f"a schema of {declared.get('name', 'no name')}, not of FileEvent")
         written = {field["name"]: declared_column(field) for field in declared["fields"]}
         self.dropped = tuple(name for name in written if name not in COPY_COLUMNS)
         self._select = [_selection(column, written.get(column.name)) for column in COLUMNS]

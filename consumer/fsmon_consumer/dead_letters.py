@@ -18,7 +18,6 @@ class Reason(StrEnum):
     NUL = "nul"  # a text holds U+0000, which PostgreSQL cannot store
     TIME = "time"  # a time before 1970 or too far in the future
     NEGATIVE = "negative"  # session or seq below 0
-    IDENTITY_CONFLICT = "identity_conflict"  # a seq seen before, on an event newer than all seen
     REFUSED = "refused"  # PostgreSQL refused the row
 
 

@@ -1,13 +1,13 @@
 """The columns of file_events as file_event.avsc declares them: names, types, defaults.
 
 Types that kernel, fastavro, polars and pgpq all read alike: string, long, bytes, boolean, a
-non-null enum, timestamp-micros, and [null, T] with T no enum (design: delivery.md, "FileEvent").
+non-null enum, timestamp-micros, and [null, T] with T no enum .
 """
 
 from dataclasses import dataclass
 from typing import Any
 
-from fsmon_schemas import FILE_EVENT, FsmonError
+from fsmon_schemas import FILE_EVENT, FsmonError, Schema
 
 _SQL = {
     "string": "text",
@@ -38,6 +38,14 @@ class Column:
         return _SQL[self.avro]
 
 
+def record_name(schema: Schema) -> str:
+    """The name of the schema's record without namespace; SchemaMismatchError where it is of no record."""
+    declared: Any = schema.declared  # a registry may hold any Avro type under an id
+    if not isinstance(declared, dict) or declared.get("type") != "record":
+        raise SchemaMismatchError("a schema of no record")
+    return str(declared["name"]).rpartition(".")[2]
+
+
 def column(declared: dict[str, Any]) -> Column:
     """The column of one field of an Avro record; SchemaMismatchError for a type we do not carry."""
     avro, nullable = declared["type"], False
@@ -47,7 +55,7 @@ def column(declared: dict[str, Any]) -> Column:
         avro, nullable = avro[1], True
     if isinstance(avro, dict):
         avro = avro.get("logicalType") or avro["type"]
-    if avro not in _SQL or (avro == "enum" and nullable):
+    if not isinstance(avro, str) or avro not in _SQL or (avro == "enum" and nullable):
         raise SchemaMismatchError(f"field {declared['name']}: type {avro}")
     return Column(declared["name"], avro, nullable, declared.get("default"))
 

@@ -50,9 +50,6 @@ class Ranges:
     def __len__(self) -> int:
         return sum(stop - start for start, stop in self.spans)
 
-    def __bool__(self) -> bool:
-        return bool(self.spans)
-
     def __iter__(self) -> Iterator[tuple[int, int]]:
         return iter(self.spans)
 

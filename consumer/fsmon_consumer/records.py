@@ -10,7 +10,7 @@ from typing import Any
 import fastavro
 from fsmon_schemas import FsmonError, Schema
 
-from fsmon_consumer.layout import SchemaMismatchError
+from fsmon_consumer.layout import SchemaMismatchError, record_name
 
 
 class RecordError(FsmonError):
@@ -18,7 +18,11 @@ class RecordError(FsmonError):
 
 
 def decode(schema: Schema, body: bytes) -> dict[str, Any]:
-    """One record from exactly ``body``; RecordError where it is cut short or bytes are left."""
+    """One record from exactly ``body``; RecordError where it is cut short or bytes are left.
+
+    SchemaMismatchError for a schema of no record.
+    """
+    record_name(schema)
     stream = io.BytesIO(body)
     try:
         record = fastavro.schemaless_reader(stream, schema.parsed, None)
@@ -33,7 +37,7 @@ def decode(schema: Schema, body: bytes) -> dict[str, Any]:
 
 def decode_report(schema: Schema, body: bytes) -> dict[str, Any]:
     """One CaptureReport; SchemaMismatchError where ``schema`` is of something else."""
-    if schema.declared.get("name", "").rpartition(".")[2] != "CaptureReport":
+    if record_name(schema) != "CaptureReport":
         raise SchemaMismatchError("a schema of something else than CaptureReport")
     return decode(schema, body)
 

@@ -1,5 +1,6 @@
 """Decoded events as columns: checks, the questions the ledger asks, and the bytes for COPY."""
 
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -42,6 +43,7 @@ class EventTable:
     def __init__(self, frame: pl.DataFrame) -> None:
         self._frame = frame
         self._streams: list[StreamRows] | None = None
+        self._orders: dict[tuple[int, str, int], tuple[list[int], list[int]]] = {}
 
     @classmethod
     def build(cls, parts: Sequence[Part]) -> "EventTable":
@@ -190,13 +192,15 @@ class EventTable:
 
     def seq_before(self, slot: int, offset: int, host_id: str, session: int) -> int | None:
         """The seq of the session's nearest event before an offset of a log slice, or None."""
-        earlier = self._frame.filter(
-            (pl.col("_slot") == slot)
-            & (pl.col("_offset") < offset)
-            & (pl.col("host_id") == host_id)
-            & (pl.col("session") == session)
-        )
-        return int(earlier.sort("_offset").get_column("seq")[-1]) if earlier.height else None
+        key = slot, host_id, session
+        if key not in self._orders:  # asked once a dead letter, and those may be all of a batch
+            ours = self._frame.filter(
+                (pl.col("_slot") == slot) & (pl.col("host_id") == host_id) & (pl.col("session") == session)
+            ).sort("_offset")
+            self._orders[key] = ours.get_column("_offset").to_list(), ours.get_column("seq").to_list()
+        offsets, seqs = self._orders[key]
+        index = bisect_left(offsets, offset)
+        return seqs[index - 1] if index else None
 
     def copy_chunks(self) -> Iterator[bytes]:
         """The rows as PostgreSQL's binary COPY stream, in the order of COPY_COLUMNS."""

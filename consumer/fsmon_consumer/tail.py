@@ -9,10 +9,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from fsmon_schemas import FramingError, FsmonError, Schema
+from fsmon_schemas import FramingError, Schema
 from fsmon_schemas.framing import SchemaRef, split_frame
+from fsmon_schemas.registry import UnknownSchemaError
 
 from fsmon_consumer import records
+from fsmon_consumer.layout import SchemaMismatchError
 
 _DESCRIPTORS = {"open", "create"}
 _BYTES = {"read", "write", "readdir", "clone"}
@@ -54,7 +56,10 @@ def events(
     find_schema: Callable[[SchemaRef], Schema],
     complain: Callable[[str], None],
 ) -> Iterator[dict[str, Any]]:
-    """Decode message values; what cannot be decoded is told to ``complain`` and left out."""
+    """Decode message values; what cannot be decoded is told to ``complain`` and left out.
+
+    Raises what ``find_schema`` does when it cannot tell: without a registry there is nothing to show.
+    """
     for value in values:
         try:
             ref, start = split_frame(value or b"")
@@ -64,8 +69,8 @@ def events(
                 continue
         except (FramingError, records.RecordError) as error:
             complain(f"a message that cannot be read: {error}")
-        except FsmonError as error:
-            complain(str(error))
+        except (UnknownSchemaError, SchemaMismatchError) as error:
+            complain(f"a message of another kind: {error}")
         else:
             yield event
 

@@ -1,5 +1,6 @@
 """Every message ends up in one place, and a bad one takes no neighbour along."""
 
+import json
 import random
 from datetime import UTC, datetime
 
@@ -113,6 +114,27 @@ def test_reports_are_read_and_checked() -> None:
         103: Reason.WRONG_SCHEMA,
         104: Reason.FRAMING,
     }
+
+
+@pytest.mark.parametrize("text", ['"string"', '["null", "string"]', '{"type": "array", "items": "long"}'])
+@pytest.mark.parametrize("topic", ["events", "reports"])
+def test_an_id_of_something_that_is_no_record_is_a_dead_letter(text: str, topic: str) -> None:
+    frame = confluent_prefix(5)
+    piece = LogSlice(topic, 0, 1, [b"host-1"], [frame + b"body"], [0])
+    batch = Decoder("reports", lambda _: Schema(text)).decode([piece], LATEST)
+    assert reasons(batch) == {0: Reason.WRONG_SCHEMA}
+
+
+def test_fields_that_are_not_stored_are_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    declared = json.loads(FILE_EVENT.text)
+    declared["fields"].append({"name": "colour", "type": ["null", "string"], "default": None})
+    decoder = Decoder("reports", lambda _: Schema(json.dumps(declared)))
+    piece = LogSlice("events", 0, 1, [b"host-1"], [confluent_prefix(5) + b"body"], [0])
+    for _ in range(3):
+        decoder.decode([piece], LATEST)
+    assert [record.getMessage() for record in caplog.records] == [
+        "registry id 5 has fields that are not stored: colour; a newer fsmon-consumer may know them"
+    ]
 
 
 def test_a_registry_that_is_away_is_no_dead_letter() -> None:

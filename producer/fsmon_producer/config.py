@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
+from fsmon_bpf.syscalls import operations
 from fsmon_schemas.errors import ConfigError
 from fsmon_schemas.schema import FILE_EVENT
 
@@ -18,12 +19,13 @@ EVENTS_TOPIC = "fsmon.file-events"
 REPORTS_TOPIC = "fsmon.capture-reports"
 BACKENDS = ("auto", "tracepoint", "lsm")
 LOG_LEVELS = ("debug", "info", "warning", "error")
-OPERATIONS: tuple[str, ...] = tuple(
+# What a backend can report, in the order of the schema, which names more for the backends to come.
+OPERATIONS = tuple(
     symbol
     for declared in FILE_EVENT.declared["fields"]
     if declared["name"] == "op"
     for symbol in declared["type"]["symbols"]
-    if symbol != "unknown"
+    if symbol in operations()
 )
 _SIZE_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 _PAGE = 4096

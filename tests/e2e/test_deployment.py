@@ -1,5 +1,6 @@
 """From the kernel to PostgreSQL with every part real: nothing missing, nothing twice."""
 
+import os
 import shutil
 import subprocess
 import time
@@ -8,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from generator import Fleet
 from local import demo
 from local.deployment import Deployment, number_of
 from local.process import Process, stop_all
@@ -69,4 +71,38 @@ def test_kills_of_every_part_behind_the_producer_cost_nothing(home: Path) -> Non
         assert stored == number_of(database, "SELECT emitted FROM reports")
         assert stored > 5_000
         assert number_of(database, "SELECT count(*) FROM dead_letters") == 0
+    fsmon.stop()
+
+
+def test_the_live_host_among_sixteen_simulated_ones(home: Path) -> None:
+    """One event in the database for each captured; the issue's bar is FSMON_TEST_EVENTS=1000000."""
+    simulated = int(os.environ.get("FSMON_TEST_EVENTS", "100000")) // 16
+    fsmon = Deployment(home)
+    fsmon.prepare()
+    watched = home / "watched"
+    watched.mkdir()
+    fsmon.start_consumers(2)
+    fsmon.start_producer(watched)
+    kafka = fsmon.stack.kafka.bootstrap
+    with subprocess.Popen([demo.WORKLOAD, watched], stdout=subprocess.DEVNULL) as workload:
+        fleet = Fleet(kafka, "fsmon.file-events", "fsmon.capture-reports", hosts=16, partitions=8)
+        fleet.send(simulated)
+        fleet.report()
+        assert workload.wait() == 0
+    fsmon.stop_producer()
+    assert fsmon.audit(settle_seconds=120) == 0
+    with fsmon.database() as database:
+        captured = number_of(database, "SELECT sum(emitted) FROM reports")
+        live = captured - 16 * simulated
+        assert live > 5_000
+        assert number_of(database, "SELECT count(*) FROM file_events") == captured
+        distinct = (
+            "SELECT count(*) FROM (SELECT DISTINCT host_id, session, seq FROM file_events) AS identities"
+        )
+        assert number_of(database, distinct) == captured
+        working = (
+            "SELECT count(DISTINCT worker) FROM offsets WHERE stored > 0 AND topic = 'fsmon.file-events'"
+        )
+        assert number_of(database, working) == 2
+        print(f"{captured} events, {live} of them live")
     fsmon.stop()

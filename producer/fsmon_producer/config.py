@@ -11,13 +11,14 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
+from fsmon_bpf import backends
 from fsmon_bpf.syscalls import operations
 from fsmon_schemas.errors import ConfigError
 from fsmon_schemas.schema import FILE_EVENT
 
 EVENTS_TOPIC = "fsmon.file-events"
 REPORTS_TOPIC = "fsmon.capture-reports"
-BACKENDS = ("auto", "tracepoint", "lsm")
+BACKENDS = ("auto", *backends.BACKENDS)
 LOG_LEVELS = ("debug", "info", "warning", "error")
 # What a backend can report, in the order of the schema, which names more for the backends to come.
 OPERATIONS = tuple(

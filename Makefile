@@ -13,7 +13,8 @@ C_SOURCES = $(shell git ls-files -co --exclude-standard 'bpf/*.h' 'bpf/*.c' ':!b
 TYPED := bpf/fsmon_bpf schemas/fsmon_schemas producer/fsmon_producer consumer/fsmon_consumer compose/local tests
 
 # BCC comes from Debian alone (PyPI's `bcc` is something else); linux-libc-dev is in libc6-dev.
-RUN_PACKAGES := ca-certificates default-jre-headless gcc git libc6-dev maven python3-bpfcc python3-venv sqlite3 tar
+RUN_PACKAGES := ca-certificates default-jre-headless gcc git libc6-dev maven postgresql-client python3-bpfcc python3-venv \
+    sqlite3 tar
 TEST_PACKAGES := clang-format postgresql-15
 VM_PACKAGES := busybox-static cpio kmod qemu-system-x86 socat
 

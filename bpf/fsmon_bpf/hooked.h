@@ -149,6 +149,15 @@ static __always_inline int on_two_names(u64 dentry, u64 new_dir, u64 new_dentry,
     if (!hooked) return 0;
     note_dentry(hooked, dentry, read64(new_dir), shape);
     hooked->other = new_dentry;
+    /* A file that is itself watched may be what a rename replaces. */
+    u64 replaced = read64(new_dentry + DENTRY_INODE);
+    if (replaced) {
+        struct inode_key key = {};
+        read_inode_key(&key, replaced);
+        key.dev = hooked->what.dev;
+        u32 *watch = watches.lookup(&key);
+        hooked->mode = watch && *watch == WATCH_INCLUDE;
+    }
     return 0;
 }
 

@@ -77,4 +77,8 @@ static __always_inline void path_of(struct scratch *s, void *task, struct target
     if (walk->position == PATH_CAP - 1) prepend(walk, buffer, 0, 0);
     path->at = (u64)buffer->bytes + within(walk->position, PATH_CAP);
     path->len = PATH_CAP - 1 - within(walk->position, PATH_CAP);
+    if (s->event.path_truncated && path->len) { /* what is left does not begin at the root */
+        path->at += 1;
+        path->len -= 1;
+    }
 }

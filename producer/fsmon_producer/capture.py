@@ -1,6 +1,7 @@
 """What the pipeline asks of a running capture: the loader's is the real one, tests bring their own."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Protocol
 
 
@@ -38,6 +39,9 @@ class Capture(Protocol):
 
     def sync_clock(self) -> None:
         """Tell the kernel the wall clock; about once a second."""
+
+    def follow_names(self) -> list[Path]:
+        """Watch again what was replaced under its name, and say which; about once a second."""
 
     def detach(self) -> None:
         """Stop capturing; ring and counters stay readable."""

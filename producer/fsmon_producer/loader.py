@@ -41,6 +41,8 @@ def load(settings: CaptureSettings) -> Capture:
     refused a program; its text says what to do.
     """
     ops = _wanted(settings.ops)
+    _must_be_there("watch", settings.watch)
+    _must_be_there("exclude", settings.exclude)
     backend, layout = _backend_here(settings.backend)
     ring_bytes = _ring_bytes(settings.ring_bytes)
     flags = [*_CFLAGS, f"-DRING_PAGES={ring_bytes // _PAGE}", *layout]
@@ -132,6 +134,15 @@ def _backend_here(name: str) -> tuple[Backend, tuple[str, ...]]:
         ) from error
     except BtfError as error:
         raise FatalError(f"{error}: this kernel's structures are not known to fsmon") from error
+
+
+def _must_be_there(option: str, paths: tuple[Path, ...]) -> None:
+    """Before compiling, which takes seconds."""
+    for path in paths:
+        try:
+            path.stat()
+        except OSError as error:
+            raise ConfigError(f"--{option} {path}: {error.strerror}; give a path that exists") from error
 
 
 def _wanted(ops: frozenset[str]) -> frozenset[str]:

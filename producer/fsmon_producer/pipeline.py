@@ -81,6 +81,10 @@ class Pipeline:
         now = time.monotonic()
         if now >= self._next_clock:
             self._capture.sync_clock()
+            for path in self._capture.follow_names():
+                _log.warning(
+                    "%s is another file now, as after an editor's save: watching that one, too", path
+                )
             self._next_clock = now + _CLOCK_INTERVAL
         if now >= self._next_look:
             self._look_for_losses()

@@ -1,6 +1,6 @@
 """What a host needs for capture, and which of it this host lacks."""
 
-import importlib.util
+import importlib
 import os
 import platform
 from collections.abc import Iterator
@@ -53,11 +53,11 @@ def _findings() -> Iterator[Finding]:
         "bpf(2) is there" if _BPF_SYSCALL_KNOB.exists() else "no bpf(2)",
         "boot a kernel with CONFIG_BPF_SYSCALL=y",
     )
-    bcc = importlib.util.find_spec("bcc")
+    bcc, why = _bcc()
     yield Finding(
         "BCC",
-        bcc is not None,
-        str(Path(bcc.origin).parent) if bcc is not None and bcc.origin else "not importable",
+        bcc,
+        why,
         "apt-get install python3-bpfcc; make the venv of /usr/bin/python3 with --system-site-packages",
     )
     yield _layout()
@@ -115,6 +115,17 @@ def _layout() -> Finding:
             "BTF", ok=False, detail=str(error), remedy="this kernel's structures are not known to fsmon"
         )
     return Finding("BTF", ok=True, detail=f"{len(offsets)} offsets found")
+
+
+def _bcc() -> tuple[bool, str]:
+    """Whether BCC's BPF can be imported, and from where or why not."""
+    try:
+        found = importlib.import_module("bcc")
+        return hasattr(found, "BPF"), f"{found.__file__}" + (
+            "" if hasattr(found, "BPF") else " is another package"
+        )
+    except ImportError as error:
+        return False, f"not importable: {error}"
 
 
 def _backends() -> Iterator[Finding]:

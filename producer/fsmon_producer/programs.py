@@ -7,6 +7,7 @@ import ctypes
 import os
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -20,7 +21,7 @@ _OPERATIONS = tuple(avro_encoder.enums()["Operation"])
 # enum stage in maps.h; the first counts what went well.
 _LOSS_STAGES = ("ring_full", "oversize", "storage", "overtaken")
 # enum setting in maps.h
-_WALL_OFFSET, _OPS, _MARKER_PID = 0, 2, 3
+_WALL_OFFSET, _EPOCH, _OPS, _MARKER_PID = range(4)
 _WATCH_INCLUDE, _WATCH_EXCLUDE = 1, 2
 
 
@@ -43,6 +44,7 @@ class Capture:
         self.ring_bytes = ring_bytes
         self.ring_fd: int = bpf[b"ring"].map_fd
         self._attached = False
+        self._watched: dict[Path, tuple[bytes, bool]] = {}
 
     def attach(self) -> None:
         """Attach a program to each raw tracepoint; nothing is captured before ``enable``.
@@ -67,7 +69,27 @@ class Capture:
     def watch(self, path: Path, *, exclude: bool = False) -> None:
         """Include (or exclude) a file, or a directory and all below; ConfigError if it is not there."""
         key = self._inode_key(path)
+        self._watched[path] = bytes(key), exclude
         self._bpf[b"watches"][key] = ctypes.c_uint32(_WATCH_EXCLUDE if exclude else _WATCH_INCLUDE)
+        # What was remembered of files below is void now; far beyond what the kernel itself adds to it.
+        settings = self._bpf[b"settings"]
+        self._set(_EPOCH, settings[ctypes.c_int(_EPOCH)].value + (1 << 32))
+
+    def follow_names(self) -> list[Path]:
+        """Watch what stands now where another file was named; call it about once a second.
+
+        Editors, package managers and log rotation replace files: a watch follows its inode, and the name
+        is added again with its new one. Returns the paths that were.
+        """
+        changed = []
+        for path, (known, exclude) in self._watched.items():
+            with suppress(ConfigError):  # there is nothing of that name now
+                # The kernel's key and not stat's numbers: an inode number is used again at once.
+                if bytes(self._inode_key(path)) != known:
+                    changed.append((path, exclude))
+        for path, exclude in changed:
+            self.watch(path, exclude=exclude)
+        return [path for path, _ in changed]
 
     def ignore(self, pid: int) -> None:
         """Report nothing that this process does."""
@@ -111,7 +133,8 @@ class Capture:
             self._attached = False
             for hook in list(self._bpf.lsm_fds):
                 self._bpf.detach_lsm(hook)
-            for tracepoint in self._backend.tracepoints:
+            # sys_exit, attached last, goes first: without the others' notes it counts calls as unresolved.
+            for tracepoint in reversed(self._backend.tracepoints):
                 if tracepoint.encode() in self._bpf.raw_tracepoint_fds:
                     self._bpf.detach_raw_tracepoint(tp=tracepoint.encode())
 

@@ -1,11 +1,12 @@
 """The request to stop."""
 
+import os
 import signal
 from types import FrameType
 
 
 class Stop:
-    """Asked to stop, and why. A second signal of the same kind ends the process at once."""
+    """Asked to stop, and why. A second signal ends the process at once."""
 
     def __init__(self) -> None:
         self.reason: str | None = None
@@ -16,5 +17,10 @@ class Stop:
             signal.signal(signum, self._on_signal)
 
     def _on_signal(self, signum: int, _frame: FrameType | None) -> None:
+        if self.reason is not None:
+            # Straight to the descriptor: logging may be what was interrupted.
+            os.write(
+                2, b"stopped by a second signal: events still in the ring were not delivered and are lost\n"
+            )
+            os._exit(128 + signum)
         self.reason = signal.Signals(signum).name
-        signal.signal(signum, signal.SIG_DFL)

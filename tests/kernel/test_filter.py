@@ -191,3 +191,27 @@ def test_a_watch_path_that_is_not_there(tmp_path: Path, watching: Callable[..., 
 def test_an_unknown_operation(tmp_path: Path, watching: Callable[..., Watch]) -> None:
     with pytest.raises(ConfigError, match=r"unknown operation reed; known: .*read"):
         watching(tmp_path, ops=frozenset({"reed"}))
+
+
+def test_a_watched_file_that_is_replaced(ground: Ground) -> None:
+    """Editors save by a rename over the file: it is seen, and the name is watched again."""
+    save = 'echo new > "$2/saved"; mv "$2/saved" "$1"'
+    events = ground.captured(save, ground.one, ground.elsewhere)
+    assert [(event["op"], event["target_path"]) for event in events] == [("rename", str(ground.one))]
+    assert ground.captured('cat "$1"', ground.one) == []
+    assert ground.watch.capture.follow_names() == [ground.one]
+    assert ground.watch.capture.follow_names() == []
+    assert paths(ground.captured('cat "$1"', ground.one), "open") == [str(ground.one)]
+
+
+def test_a_watched_directory_that_is_made_again(tmp_path: Path, watching: Callable[..., Watch]) -> None:
+    folder = tmp_path / "again"
+    folder.mkdir()
+    watch = watching(folder)
+    subprocess.run(["sh", "-c", "echo x > again/f; rm -r again"], cwd=tmp_path, check=True)
+    assert watch.capture.follow_names() == []
+    subprocess.run(["mkdir", str(folder)], check=True)
+    assert watch.capture.follow_names() == [folder]
+    watch.events()
+    subprocess.run(["touch", str(folder / "g")], check=True)
+    assert {event["path"] for event in watch.events()} == {str(folder / "g")}

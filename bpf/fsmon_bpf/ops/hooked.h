@@ -20,6 +20,7 @@ static __always_inline u32 judge(struct scratch *s, struct hooked *hooked) {
     struct inode_key key = {.ino = what->ino, .dev = what->dev, .generation = what->generation};
     u32 *watch = watches.lookup(&key);
     if (watch) return *watch == WATCH_INCLUDE;
+    if (hooked->shape == SHAPE_RENAMED && hooked->mode) return 1;
     u32 stays = hooked->shape == SHAPE_FILE || hooked->shape == SHAPE_DENTRY || hooked->shape == SHAPE_LINKED;
     s->candidates[0] = stays ? what->dentry : what->parent;
     s->candidates[1] = 0;

@@ -8,6 +8,19 @@ static __always_inline u32 has_moved(struct noted *noted) {
            (block.parent != noted->parent || block.hash_len != noted->hash_len);
 }
 
+/* A file that is itself watched may be what the rename replaces. */
+static __always_inline u32 replaces_watched(struct notes *notes) {
+    for (u32 i = 0; i < NOTED; i++) {
+        if (i >= notes->count || is_directory(notes->inodes[i].mode)) continue;
+        struct inode_key key = {.ino = notes->inodes[i].ino,
+                                .dev = notes->inodes[i].dev,
+                                .generation = notes->inodes[i].generation};
+        u32 *watch = watches.lookup(&key);
+        if (watch && *watch == WATCH_INCLUDE) return 1;
+    }
+    return 0;
+}
+
 static __always_inline int do_rename(struct scratch *s, void *task, struct notes *notes) {
     s->victim = s->second = NOTED;
     for (u32 i = 0; i < NOTED; i++) {
@@ -39,6 +52,7 @@ static __always_inline int do_rename(struct scratch *s, void *task, struct notes
     s->other.mnt = s->file.mnt; /* rename(2) crosses no mount */
     u32 watched = is_name_watched(s, &s->file, noted->parent);
     if (!watched) watched = is_name_watched(s, &s->file, read64(noted->dentry + DENTRY_PARENT));
+    if (!watched) watched = replaces_watched(notes);
     if (!watched || !is_wanted(op) || is_ignored()) return 0;
     take_name(&s->file, noted->parent, noted->name, noted->name_len);
     s->event.path_source = PATHSOURCE_WALK;

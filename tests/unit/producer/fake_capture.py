@@ -11,6 +11,7 @@ import threading
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import fastavro
@@ -144,6 +145,9 @@ class FakeCapture:
 
     def sync_clock(self) -> None:
         self.clock_syncs += 1
+
+    def follow_names(self) -> list[Path]:
+        return []
 
     def detach(self) -> None:
         self.detached = True

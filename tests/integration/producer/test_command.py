@@ -191,7 +191,7 @@ def test_a_topic_that_keeps_wrongly_is_told(kafka: Broker, topics: Topics) -> No
         (["run", "--registry=x", "--bootstrap-servers=a:1"], {"FSMON_WATCH": "/tmp"}, 2, "should be a URL"),
         (["topics", "check"], {}, 2, "give --bootstrap-servers"),
         (["topics", "check", "--bootstrap-servers=127.0.0.1:1"], {}, 1, "Kafka does not answer"),
-        (["source", "--backend=x"], {}, 2, "tracepoint, lsm"),
+        (["source", "--backend=x"], {}, 2, "lsm, tracepoint"),
         (["--help"], {}, 0, "Captures file operations"),
         (["run", "--help"], {}, 0, "FSMON_BOOTSTRAP_SERVERS"),
         (["topics", "create", "--help"], {}, 0, "--replication-factor"),

@@ -6,6 +6,7 @@ entry of ``reports``, or a dead letter.
 
 import logging
 from bisect import bisect_left
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -17,7 +18,14 @@ from fsmon_schemas.registry import UnknownSchemaError
 
 from fsmon_consumer import records
 from fsmon_consumer.columns import BlockError, BlockReader
-from fsmon_consumer.dead_letters import DeadLetter, Identity, Reason, identity_of, schema_text
+from fsmon_consumer.dead_letters import (
+    DeadLetter,
+    Identity,
+    Reason,
+    identity_of,
+    refuse_wholesale,
+    schema_text,
+)
 from fsmon_consumer.groups import Group, Groups
 from fsmon_consumer.layout import SchemaMismatchError
 from fsmon_consumer.place import Place
@@ -88,7 +96,7 @@ class Decoder:
         """Sort every message of ``slices`` into rows, reports and dead letters.
 
         An event after ``latest`` is refused: a clock that far ahead would make partitions that
-        retention never reaches.
+        retention never reaches. FatalError where a whole slice names a schema that is not there.
         """
         batch = Batch(list(slices), EventTable.build([]), [], [])
         parts: list[Part] = []
@@ -102,6 +110,11 @@ class Decoder:
                     self._bury(batch, group, index, reason, str(error))
                 continue
             parts.extend(self._read(batch, group, reader, 0, len(group.bodies)))
+        letters: dict[int, list[DeadLetter]] = defaultdict(list)
+        for slot, letter in batch.dead:
+            letters[slot].append(letter)
+        for slot, found in letters.items():
+            refuse_wholesale(found, len(batch.slices[slot]))
         events, refused = EventTable.build(parts).split_unstorable(latest)
         batch.events = events
         for check, rows in refused:

@@ -96,6 +96,23 @@ def test_an_unknown_schema_id_is_a_dead_letter(
     ]
 
 
+def test_a_forgotten_registry_stops_the_run_and_commits_nothing(
+    site: Site, make_fleet: MakeFleet, registry: SchemaRegistry
+) -> None:
+    fleet = make_fleet(1, registry=registry.url)
+    fleet.send(1000)
+    text = refused(site, 1, "run")
+    assert "none is configured" in text
+    assert "check --registry" in text
+    assert site.value("SELECT count(*) FROM dead_letters") == 0
+    assert site.value("SELECT max(next_offset) FROM offsets") == 0
+    fleet.report()
+    site.registry = registry.url
+    with consumer(site):
+        assert site.settled()["complete"]
+    assert site.value("SELECT count(*) FROM file_events") == 1000
+
+
 def test_the_registry_being_away_is_waited_for(
     site: Site, make_fleet: MakeFleet, registry: SchemaRegistry
 ) -> None:

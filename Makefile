@@ -15,7 +15,8 @@ TYPED := bpf/fsmon_bpf schemas/fsmon_schemas producer/fsmon_producer consumer/fs
 # BCC comes from Debian alone (PyPI's `bcc` is something else); linux-libc-dev is in libc6-dev.
 RUN_PACKAGES := ca-certificates default-jre-headless gcc git libc6-dev maven postgresql-client python3-bpfcc python3-venv \
     sqlite3 tar
-TEST_PACKAGES := clang-format postgresql-15
+# systemd: its machine id, and systemd-id128 to hold our derived host id to.
+TEST_PACKAGES := clang-format postgresql-15 systemd
 VM_PACKAGES := busybox-static cpio kmod qemu-system-x86 socat
 
 .PHONY: help

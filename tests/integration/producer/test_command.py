@@ -102,7 +102,9 @@ def test_a_broker_that_is_away_makes_the_exit_code_1_within_the_drain_timeout() 
     assert producer.stderr is not None
     told = ""
     while "delivered later" not in told:
-        told += producer.stderr.readline()
+        line = producer.stderr.readline()
+        assert line, f"it ended: {told}"
+        told += line
     asked = time.monotonic()
     producer.terminate()
     _, rest = producer.communicate(timeout=30)

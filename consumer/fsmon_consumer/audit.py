@@ -16,7 +16,7 @@ either: it is never shown as 0.
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any
@@ -183,6 +183,11 @@ def audit(
         {f"{name}[{partition}]": skipped for name, partition, _, skipped in offsets if skipped},
         behind(next_offsets) if behind else None,
     )
+
+
+def has_read(database: Database, topics: Iterable[str]) -> bool:
+    """Whether every one of ``topics`` has been read from, at least from its beginning."""
+    return {topic for topic, *_ in database.rows(statement("audit_offsets"))} >= set(topics)
 
 
 def settle(

@@ -31,12 +31,18 @@ class Claim:
     next_offset: int
 
 
-def adopt(database: Database, *, group: str, cluster_id: str) -> str:
-    """Bind this database to one group of one cluster, at the first call; returns the database's id.
+def database_id(database: Database) -> str:
+    """What tells this database from others that the same group might fill."""
+    [(found,)] = database.rows("SELECT database_id::text FROM installation")
+    return str(found)
+
+
+def adopt(database: Database, *, group: str, cluster_id: str) -> None:
+    """Bind this database to one group of one cluster, at the first call.
 
     FatalError where it already belongs to another: its offsets would mean other messages.
     """
-    [(database_id, its_group, its_cluster)] = database.rows(
+    [(its_group, its_cluster)] = database.rows(
         statement("adopt_installation"), {"group_id": group, "cluster_id": cluster_id}
     )
     if its_group != group:
@@ -49,7 +55,6 @@ def adopt(database: Database, *, group: str, cluster_id: str) -> str:
             f"this database holds offsets of Kafka cluster {its_cluster}, the brokers are of {cluster_id}; "
             "check --bootstrap-servers, or use another database"
         )
-    return str(database_id)
 
 
 def foreign_group(group: str, place: Place, other: str) -> FatalError:

@@ -127,10 +127,14 @@ def audit(
     )
     database = connected(settings, "audit")
     require_current(database)
+    topics = [settings.topic, settings.reports_topic]
+    cluster = Cluster(settings)
+    if settle is not None or not auditing.has_read(database, topics):
+        cluster.require(topics)  # of a topic that is not there, nothing would be missing
     if settle is None:
         found = auditing.audit(database, settings.topic)
     else:
-        ends = Cluster(settings).end_offsets([settings.topic, settings.reports_topic])
+        ends = cluster.end_offsets(topics)
         found = auditing.settle(
             database,
             settings.topic,

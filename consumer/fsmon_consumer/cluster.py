@@ -110,6 +110,20 @@ class Cluster:
         start, end = (self._offsets([place], spec)[place] for spec in (_EARLIEST, _LATEST))
         return LogBounds(topic_id, start, end)
 
+    def absent(self, topics: Iterable[str]) -> set[str]:
+        """Those of ``topics`` that do not exist, or that we are not allowed to see."""
+        return set(topics) - set(self._answer(lambda: self._admin.list_topics(timeout=5).topics))
+
+    def require(self, topics: Iterable[str]) -> None:
+        """FatalError naming the topics that do not exist."""
+        absent = self.absent(topics)
+        if absent:
+            named = " and no topic ".join(sorted(absent))
+            raise FatalError(
+                f"Kafka at {self._config.bootstrap_servers} has no topic {named}, or does not show it "
+                "to us: check the names given; fsmon-producer topics create makes them"
+            )
+
     def end_offsets(self, topics: Iterable[str]) -> dict[Place, int]:
         """The offset that the next message of each partition will get."""
 
@@ -124,16 +138,20 @@ class Cluster:
 
         return self._offsets(self._answer(ask), _LATEST)
 
-    def committed_by(self, place: Place) -> str | None:
-        """The database id in the group's committed metadata of a partition."""
-        request = ConsumerGroupTopicPartitions(self._config.group, [TopicPartition(*place)])
+    def committed_by(self, place: Place | None = None) -> dict[Place, str]:
+        """The database ids in the group's committed metadata, of one partition or of all our topics'."""
+        places = [TopicPartition(*place)] if place is not None else None
+        request = ConsumerGroupTopicPartitions(self._config.group, places)
 
-        def ask() -> str | None:
+        def ask() -> dict[Place, str]:
             [future] = self._admin.list_consumer_group_offsets([request], request_timeout=_TIMEOUT).values()
-            [found] = future.result(_TIMEOUT).topic_partitions
-            return found.metadata or None
+            return {
+                (found.topic, found.partition): found.metadata
+                for found in future.result(_TIMEOUT).topic_partitions
+                if found.metadata and found.topic in (self._config.topic, self._config.reports_topic)
+            }
 
-        committed: str | None = self._answer(ask)
+        committed: dict[Place, str] = self._answer(ask)
         return committed
 
     def _offsets(self, places: list[Place], spec: OffsetSpec) -> dict[Place, int]:
@@ -157,14 +175,21 @@ class Cluster:
             self._admin = self._client()
             if self._refusal:
                 raise self._refusal[0] from error
-            raise _sorted(error) from error
+            raise self._sorted(error) from error
         except TimeoutError as error:
             # After a broker's restart a client may ask a coordinator that is gone for ever (seen with
             # librdkafka 2.16 and list_consumer_group_offsets): the next question goes through a new one.
             self._admin = self._client()
-            raise KafkaAwayError(
-                f"Kafka at {self._config.bootstrap_servers} does not answer in time"
-            ) from error
+            raise self._away("does not answer in time") from error
+
+    def _sorted(self, error: KafkaException) -> FsmonError:
+        cause: KafkaError = error.args[0]
+        return refusal(cause) if cause.code() in REFUSED else self._away(f"does not answer: {cause.str()}")
+
+    def _away(self, how: str) -> KafkaAwayError:
+        return KafkaAwayError(
+            f"Kafka at {self._config.bootstrap_servers} {how}; check that it runs, and --bootstrap-servers"
+        )
 
 
 def follow(config: ConsumerConfig, *, from_beginning: bool) -> Generator[bytes | None, None, None]:
@@ -173,9 +198,8 @@ def follow(config: ConsumerConfig, *, from_beginning: bool) -> Generator[bytes |
     Yields None about every quarter of a second without messages, so that the caller can look up.
     """
     cluster = Cluster(config)
+    cluster.require([config.topic])
     places = list(cluster.end_offsets([config.topic]))
-    if not places:
-        raise FatalError(f"Kafka has no topic {config.topic}; fsmon-producer topics create makes it")
     settings = {key: value for key, value in client_settings(config).items() if key != "group.protocol"}
     consumer = made(Consumer, settings | {"group.id": f"{config.group}-tail", "enable.auto.commit": False})
     try:
@@ -214,10 +238,3 @@ def refusal(error: KafkaError) -> FatalError:
         f"Kafka refuses us: {error.str()}; check the security.protocol, sasl.* and ssl.* settings given "
         "by --kafka, and the ACLs of topics and group"
     )
-
-
-def _sorted(error: KafkaException) -> FsmonError:
-    cause: KafkaError = error.args[0]
-    if cause.code() in REFUSED:
-        return refusal(cause)
-    return KafkaAwayError(f"Kafka: {cause.str()}")

@@ -59,8 +59,14 @@ class Holdings:
         return self._database
 
     def adopt(self, cluster_id: str) -> None:
-        """Bind the database to our group of this cluster, or FatalError."""
-        self.database_id = claims.adopt(self.open(), group=self._config.group, cluster_id=cluster_id)
+        """Bind the database to our group of this cluster, or FatalError.
+
+        The group is looked at first: a database that it refuses must stay free for another one.
+        """
+        database = self.open()
+        self.database_id = claims.database_id(database)
+        self._require_ours(self._cluster.committed_by())
+        claims.adopt(database, group=self._config.group, cluster_id=cluster_id)
 
     def failed(self, error: RetryableError) -> None:
         """To be told of every failed try: some mean that the connection is lost."""
@@ -112,10 +118,13 @@ class Holdings:
         """Another worker has claimed it."""
         self._claims.pop(place, None)
 
+    def _require_ours(self, committed: Mapping[Place, str]) -> None:
+        for place, other in committed.items():
+            if other != self.database_id:
+                raise claims.foreign_group(self._config.group, place, other)
+
     def _claim(self, place: Place) -> None:
-        other = self._cluster.committed_by(place)
-        if other is not None and other != self.database_id:
-            raise claims.foreign_group(self._config.group, place, other)
+        self._require_ours(self._cluster.committed_by(place))
         log = self._cluster.log_bounds(place)
         self._claims[place] = claims.claim(
             self._database, place, log, worker=self.worker, takeover_after=self._config.takeover_after

@@ -26,7 +26,7 @@ def list_partitions(dsn: Dsn = None, config: Config = None) -> None:
 @partitions_app.command("create")
 @reported
 def create_partitions(
-    ahead: Annotated[int | None, typer.Option(help="Hours from now on (6).")] = None,
+    ahead: Annotated[int | None, typer.Option(min=1, help="Hours from now on (6).")] = None,
     dsn: Dsn = None,
     config: Config = None,
 ) -> None:

@@ -154,11 +154,8 @@ class Source:
         if error.code() in REFUSED:
             raise refusal(error)
         if error.code() in _NO_TOPIC:
-            _log.warning(
-                "Kafka has no topic %s; waiting for it (fsmon-producer topics create makes it)",
-                message.topic(),
-            )
-        elif error.code() == KafkaError._AUTO_OFFSET_RESET:
+            return  # only the classic protocol tells: absent.py says it for both
+        if error.code() == KafkaError._AUTO_OFFSET_RESET:
             place = str(message.topic()), int(message.partition() or 0)
             _log.warning("%s[%d]: the log no longer has the offset wanted; claiming it again", *place)
             self._on_revoked([place])

@@ -8,6 +8,7 @@ import logging
 import threading
 from datetime import UTC, datetime
 
+from fsmon_consumer.absent import AbsentTopics
 from fsmon_consumer.batch import Batch, Decoder, LogSlice, refuse
 from fsmon_consumer.cluster import Cluster
 from fsmon_consumer.config import ConsumerConfig
@@ -37,6 +38,7 @@ class Worker:
         self._patience = Patience(self._stop, self._holdings.failed)
         self._decoder = Decoder(config.reports_topic, WriterSchemas(config.registry).find)
         self._plan = PartitionPlan(ahead=config.partitions_ahead, retention=config.retention)
+        self._absent = AbsentTopics([config.topic, config.reports_topic], self._cluster.absent)
         self._failure: BaseException | None = None
 
     def stop(self) -> None:
@@ -49,10 +51,12 @@ class Worker:
         try:
             wait_for("PostgreSQL", self._holdings.open)
             cluster_id = wait_for("Kafka", self._cluster.cluster_id)
-            wait_for("PostgreSQL", lambda: self._holdings.adopt(cluster_id))
+            wait_for("PostgreSQL or Kafka", lambda: self._holdings.adopt(cluster_id))
             protocol = wait_for("Kafka", self._cluster.group_protocol)
         except StoppedError:
+            _log.info("stopped before it began: nothing was read")
             return
+        self._absent.look()
         self._poller.join(self._config, protocol, self._holdings.database_id)
         flusher = threading.Thread(target=self._flush_forever, name="flusher")
         flusher.start()
@@ -68,6 +72,7 @@ class Worker:
             flusher.join()
             self._poller.leave()
             self._holdings.close()
+            _log.info("stopped; what was read and not stored is read again at the next start")
         if self._failure is not None:
             raise self._failure
 
@@ -85,6 +90,7 @@ class Worker:
                     self._store(slices)
                 else:
                     wait_for("PostgreSQL", self._maintain)
+                    self._absent.look()
         except StoppedError:
             pass
         except BaseException as error:

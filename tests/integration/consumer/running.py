@@ -13,6 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
+import pytest
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
 
 _MAIN = [sys.executable, "-m", "fsmon_consumer"]
 
@@ -121,3 +124,18 @@ def wait_until(condition: Callable[[], bool], seconds: float = 60, describe: Cal
     while not condition():
         assert time.monotonic() < deadline, f"waited {seconds} s in vain: {describe()}"
         time.sleep(0.1)
+
+
+def remake(admin: AdminClient, topic: str) -> None:
+    config = {"message.timestamp.type": "LogAppendTime"}
+    """Create a topic, of four partitions; one of that name may just have been deleted."""
+    for _ in range(50):  # the deletion goes on after it was answered
+        try:
+            admin.create_topics([NewTopic(topic, num_partitions=4, replication_factor=-1, config=config)])[
+                topic
+            ].result(30)
+        except KafkaException:
+            time.sleep(0.1)
+        else:
+            return
+    pytest.fail("the topic could not be made anew")

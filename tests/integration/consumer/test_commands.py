@@ -10,10 +10,11 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+from confluent_kafka.admin import AdminClient
 from fix_registry import SchemaRegistry
 from fsmon_schemas.framing import confluent_prefix
 from generator import Fleet
-from integration.consumer.running import Site, consumer, wait_until
+from integration.consumer.running import Site, consumer, remake, wait_until
 
 pytestmark = pytest.mark.services
 MakeFleet = Callable[..., Fleet]
@@ -66,10 +67,13 @@ def test_another_database_in_the_group_is_refused(site: Site, make_fleet: MakeFl
         fleet.report()
         running.wait_for("goes on at")
         site.settled()
-    site.rows(
-        "UPDATE installation SET database_id = gen_random_uuid() RETURNING 1"
-    )  # as a fresh database has
-    assert "is filling another database" in refused(site, 1, "run")
+    site.execute(  # as a fresh database has it
+        "UPDATE installation SET database_id = gen_random_uuid(), group_id = NULL, cluster_id = NULL; "
+        "TRUNCATE offsets, streams, reports, file_events"
+    )
+    assert "a group of its own with --group" in refused(site, 1, "run")
+    with consumer(site, "--group", f"{site.events}-own"):
+        assert site.settled()["complete"]
 
 
 def test_kafka_down_at_the_start_is_waited_for(site: Site) -> None:
@@ -77,7 +81,33 @@ def test_kafka_down_at_the_start_is_waited_for(site: Site) -> None:
         running.wait_for("waiting for Kafka")
         time.sleep(2)
         assert running.text().count("waiting for Kafka") == 1
+        assert "Kafka at 127.0.0.1:9 does not answer" in running.text()
+        assert "--bootstrap-servers" in running.text()
         assert running.stop() == 0
+        assert running.text().count("stopped before it began") == 1
+
+
+@pytest.mark.parametrize("protocol", ["consumer", "classic"])
+def test_topics_that_are_not_there_are_said_and_waited_for(
+    site: Site, make_fleet: MakeFleet, protocol: str
+) -> None:
+    fleet = make_fleet(1)
+    admin, missing = AdminClient({"bootstrap.servers": site.bootstrap}), f"{site.events}-late"
+    with consumer(site, "--topic", missing, "--group-protocol", protocol) as running:
+        running.wait_for("fsmon-producer topics create")
+        time.sleep(6)
+        assert running.text().count(f"no topic {missing}") == 1
+        assert f"no topic {site.reports}" not in running.text()
+        assert f"no topic {missing}" in refused(site, 1, "audit", "--topic", missing)
+        assert f"no topic {missing}" in refused(site, 1, "audit", "--settle", "1", "--topic", missing)
+        remake(admin, missing)
+        running.wait_for(f"the topic {missing} is there now")
+        fleet.send_raw(0, b"k", b"garbage", topic=missing)
+        fleet.flush()
+        wait_until(lambda: site.value("SELECT count(*) FROM dead_letters") == 1)
+        assert running.stop() == 0
+        assert running.text().count("INFO fsmon_consumer.worker: stopped;") == 1
+    admin.delete_topics([missing])[missing].result(30)
 
 
 def test_an_unknown_schema_id_is_a_dead_letter(
@@ -180,6 +210,7 @@ def test_tail_without_a_topic(site: Site) -> None:
 
 
 def test_partition_commands(site: Site) -> None:
+    assert "--ahead" in refused(site, 2, "partitions", "create", "--ahead", "0")
     assert "made 4 partitions" in site.command("partitions", "create", "--ahead", "2").stdout
     assert len(site.command("partitions", "list").stdout.splitlines()) == 4
     assert site.command("partitions", "retire", "--retention", "1s").stdout.count("dropped file_events_") == 1

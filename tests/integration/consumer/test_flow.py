@@ -11,13 +11,12 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from confluent_kafka import KafkaException
-from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
+from confluent_kafka.admin import AdminClient
 from fix_kafka import Broker, Topics
 from fix_registry import SchemaRegistry
 from fsmon_schemas import FILE_EVENT
 from generator import Fleet, encode
-from integration.consumer.running import Running, Site, consumer, wait_until
+from integration.consumer.running import Running, Site, consumer, remake, wait_until
 from local.postgres import Postgres
 
 pytestmark = pytest.mark.services
@@ -256,17 +255,3 @@ def test_a_topic_made_anew_is_read_from_its_beginning(site: Site, make_fleet: Ma
     with consumer(site) as running:
         running.wait_for("made anew")
         wait_until(lambda: site.value("SELECT count(*) FROM file_events") == 600)
-
-
-def remake(admin: AdminClient, topic: str) -> None:
-    config = {"message.timestamp.type": "LogAppendTime"}
-    for _ in range(50):  # the deletion goes on after it was answered
-        try:
-            admin.create_topics([NewTopic(topic, num_partitions=4, replication_factor=-1, config=config)])[
-                topic
-            ].result(30)
-        except KafkaException:
-            time.sleep(0.1)
-        else:
-            return
-    pytest.fail("the topic could not be made anew")

@@ -14,7 +14,7 @@ from fsmon_consumer import audit as auditing
 from fsmon_consumer import tail as tailing
 from fsmon_consumer import worker
 from fsmon_consumer.audit_table import audit_table
-from fsmon_consumer.cluster import Cluster, follow
+from fsmon_consumer.cluster import Cluster
 from fsmon_consumer.command import configured, connected, reported
 from fsmon_consumer.migrate import migrate as apply_migrations
 from fsmon_consumer.migrate import require_current
@@ -34,6 +34,7 @@ from fsmon_consumer.options import (
 )
 from fsmon_consumer.partitions_cli import partitions_app
 from fsmon_consumer.registry import WriterSchemas
+from fsmon_consumer.source import follow
 
 app = typer.Typer(
     help="Stores fsmon's file events in PostgreSQL, each once, and proves that none is missing.\n\n"

@@ -1,16 +1,13 @@
-"""Questions to the Kafka cluster, and reading a topic, without being a member of the group.
+"""Questions to the Kafka cluster, which need no member of the group.
 
 cluster.py and source.py are the only modules that import confluent_kafka.
 """
 
 import logging
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from confluent_kafka import (
-    OFFSET_BEGINNING,
-    OFFSET_END,
-    Consumer,
     ConsumerGroupTopicPartitions,
     KafkaError,
     KafkaException,
@@ -190,30 +187,6 @@ class Cluster:
         return KafkaAwayError(
             f"Kafka at {self._config.bootstrap_servers} {how}; check that it runs, and --bootstrap-servers"
         )
-
-
-def follow(config: ConsumerConfig, *, from_beginning: bool) -> Generator[bytes | None, None, None]:
-    """The event topic's message values as they come, of all partitions; nothing is joined or committed.
-
-    Yields None about every quarter of a second without messages, so that the caller can look up.
-    """
-    cluster = Cluster(config)
-    cluster.require([config.topic])
-    places = list(cluster.end_offsets([config.topic]))
-    settings = {key: value for key, value in client_settings(config).items() if key != "group.protocol"}
-    consumer = made(Consumer, settings | {"group.id": f"{config.group}-tail", "enable.auto.commit": False})
-    try:
-        start = OFFSET_BEGINNING if from_beginning else OFFSET_END
-        consumer.assign([TopicPartition(*place, start) for place in places])
-        while True:
-            messages = consumer.consume(500, 0.25)
-            if not messages:
-                yield None
-            for message in messages:
-                if message.error() is None:
-                    yield message.value() or b""
-    finally:
-        consumer.close()
 
 
 def made(client: Callable[[dict[str, Any]], Any], settings: dict[str, Any]) -> Any:

@@ -1,4 +1,4 @@
-"""The member of the consumer group.
+"""Reading from Kafka: as a member of the consumer group, or following a topic beside it.
 
 A Source belongs to the polling thread alone: while one thread sits in consume(), another one's
 question to the same client waits until that thread stops (seen with confluent-kafka 2.16.1). The
@@ -7,15 +7,24 @@ on stands in the database.
 """
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from typing import Any
 
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import (
+    OFFSET_BEGINNING,
+    OFFSET_END,
+    Consumer,
+    KafkaError,
+    KafkaException,
+    Message,
+    TopicPartition,
+)
 from fsmon_schemas import FatalError
 
 from fsmon_consumer.batch import LogSlice
-from fsmon_consumer.cluster import REFUSED, client_settings, made, refusal
+from fsmon_consumer.cluster import REFUSED, Cluster, client_settings, made, refusal
 from fsmon_consumer.config import ConsumerConfig
+from fsmon_consumer.outage import Outage
 from fsmon_consumer.place import Place
 
 _log = logging.getLogger(__name__)
@@ -40,7 +49,7 @@ class Source:
         self._on_assigned = on_assigned
         self._on_revoked = on_revoked
         self._fatal: FatalError | None = None
-        self._away = False
+        self._outage = Outage(config.bootstrap_servers)
         settings: dict[str, Any] = {
             "group.id": config.group,
             "group.protocol": protocol,
@@ -80,18 +89,13 @@ class Source:
             piece.offsets.append(message.offset())
         if self._fatal is not None:
             raise self._fatal
-        if self._away and found:
-            self._back()
+        if found:
+            self._outage.end()
         return found
 
     def check(self) -> None:
         """Where Kafka was away, see whether it is back (up to a second)."""
-        if self._away:
-            try:
-                self._consumer.list_topics(timeout=1)
-            except KafkaException:
-                return
-            self._back()
+        _look_up(self._consumer, self._outage)
 
     def start_at(self, place: Place, offset: int) -> None:
         """Let a paused partition flow from ``offset``."""
@@ -137,16 +141,8 @@ class Source:
             self._fatal = refusal(error)
         elif error.fatal():
             self._fatal = FatalError(f"Kafka's client cannot go on: {error.str()}; restart fsmon-consumer")
-        elif error.code() in _AWAY and not self._away:
-            self._away = True
-            _log.warning(
-                "no Kafka broker answers at %s; waiting for it (check that it runs, and --bootstrap-servers)",
-                self._config.bootstrap_servers,
-            )
-
-    def _back(self) -> None:
-        self._away = False
-        _log.info("Kafka is back")
+        elif error.code() in _AWAY:
+            self._outage.begin()
 
     def _message_error(self, message: Message) -> None:
         error = message.error()
@@ -163,3 +159,50 @@ class Source:
             self._on_assigned([place])
         else:
             _log.warning("Kafka: %s", error.str())
+
+
+def follow(config: ConsumerConfig, *, from_beginning: bool) -> Generator[bytes | None, None, None]:
+    """The event topic's message values as they come, of all partitions; nothing is joined or committed.
+
+    Yields None about every quarter of a second without messages, so that the caller can look up.
+    """
+    cluster = Cluster(config)
+    cluster.require([config.topic])
+    places = list(cluster.end_offsets([config.topic]))
+    settings = {key: value for key, value in client_settings(config).items() if key != "group.protocol"}
+    outage, refusals = Outage(config.bootstrap_servers), list[FatalError]()
+
+    def heard(error: KafkaError) -> None:
+        if error.code() in _AWAY:
+            outage.begin()
+        elif error.code() in REFUSED:
+            refusals.append(refusal(error))
+
+    ours = {"group.id": f"{config.group}-tail", "enable.auto.commit": False, "error_cb": heard}
+    consumer = made(Consumer, settings | ours)
+    try:
+        start = OFFSET_BEGINNING if from_beginning else OFFSET_END
+        consumer.assign([TopicPartition(*place, start) for place in places])
+        while True:
+            messages = consumer.consume(500, 0.25)
+            if refusals:
+                raise refusals[0]
+            if not messages:
+                _look_up(consumer, outage)
+                yield None
+            for message in messages:
+                if message.error() is None:
+                    outage.end()
+                    yield message.value() or b""
+    finally:
+        consumer.close()
+
+
+def _look_up(consumer: Consumer, outage: Outage) -> None:
+    """Where Kafka was away, see whether it is back (up to a second)."""
+    if outage.lasts:
+        try:
+            consumer.list_topics(timeout=1)
+        except KafkaException:
+            return
+        outage.end()

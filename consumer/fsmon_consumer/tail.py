@@ -9,26 +9,43 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from fsmon_schemas import FramingError, Schema
+from fsmon_schemas import FILE_EVENT, ConfigError, FramingError, Schema
 from fsmon_schemas.framing import SchemaRef, split_frame
 from fsmon_schemas.registry import UnknownSchemaError
 
 from fsmon_consumer import records
 from fsmon_consumer.layout import SchemaMismatchError
 
+OPERATIONS: tuple[str, ...] = next(
+    tuple(field["type"]["symbols"]) for field in FILE_EVENT.declared["fields"] if field["name"] == "op"
+)
+_GLOB = "*?["
 _DESCRIPTORS = {"open", "create"}
 _BYTES = {"read", "write", "readdir", "clone"}
 
 
 @dataclass(frozen=True)
 class Filters:
-    """Which events to show; empty means all. A path with *, ? or [ is a glob, else a file or a tree."""
+    """Which events to show; empty means all. A path with *, ? or [ is a glob, else a file or a tree.
+
+    ConfigError for what no event could ever match.
+    """
 
     hosts: frozenset[str] = frozenset()
     ops: frozenset[str] = frozenset()
     paths: tuple[str, ...] = ()
     comms: frozenset[str] = frozenset()
     pids: frozenset[int] = frozenset()
+
+    def __post_init__(self) -> None:
+        unknown = sorted(self.ops - set(OPERATIONS))
+        if unknown:
+            raise ConfigError(f"--op: no operation {', '.join(unknown)}; there are {', '.join(OPERATIONS)}")
+        for path in self.paths:
+            if not path.startswith(("/", *_GLOB)):
+                raise ConfigError(
+                    f"--path {path}: paths are absolute; give /…/{path}, or a glob as '*/{path}'"
+                )
 
     def match(self, event: dict[str, Any]) -> bool:
         """Whether to show ``event``; either of its two paths may match."""
@@ -45,7 +62,7 @@ class Filters:
             return False
         return any(
             fnmatch.fnmatchcase(path, wanted)
-            if any(letter in wanted for letter in "*?[")
+            if any(letter in wanted for letter in _GLOB)
             else path == wanted or path.startswith(wanted.rstrip("/") + "/")
             for wanted in self.paths
         )
@@ -118,9 +135,9 @@ class Table:
     def line(self, event: dict[str, Any]) -> str:
         """One event on one line; control characters in names are escaped."""
         process = f"{event['comm']}[{event['pid']}]"
-        path = event["path"] if event["path"] is not None else "(unknown)"
+        path = _whole_or_cut(event, "path") or "(unknown)"
         if event["target_path"] is not None:
-            path = f"{path} → {event['target_path']}"
+            path = f"{path} → {_whole_or_cut(event, 'target_path')}"
         cells = (event["host_id"], process, event["op"])
         text = self._line(
             f"{event['time'].astimezone():%H:%M:%S.%f}"[:-3],
@@ -144,6 +161,17 @@ class Table:
 
     def _paint(self, code: str, text: str) -> str:
         return f"\x1b[{code}m{text}\x1b[0m" if self._colour else text
+
+
+def _whole_or_cut(event: dict[str, Any], name: str) -> str | None:
+    """The path; behind a … where only the part nearest the file is known.
+
+    Of an event's two paths, one that was cut has no leading slash. A symlink's content needs none.
+    """
+    path: str | None = event[name]
+    absolute = path is None or path.startswith("/") or (name, event["op"]) == ("target_path", "symlink")
+    cut = event.get("path_truncated") and not absolute
+    return f"…{path}" if cut else path
 
 
 def _printable(text: str) -> str:

@@ -119,6 +119,14 @@ def consumer(site: Site, *arguments: str) -> Iterator[Running]:
         assert code in {0, -signal.SIGKILL}, running.text()
 
 
+def refused(site: Site, code: int, *arguments: str) -> str:
+    """What a command that fails with this exit code says."""
+    done = site.command(*arguments, timeout=30)
+    assert done.returncode == code, (done.stdout, done.stderr)
+    assert "Traceback" not in done.stderr
+    return done.stderr
+
+
 def wait_until(condition: Callable[[], bool], seconds: float = 60, describe: Callable[[], str] = str) -> None:
     deadline = time.monotonic() + seconds
     while not condition():

@@ -1,9 +1,5 @@
-"""Bad input gets a clear message and the right exit code; tail and the partition commands work."""
+"""Bad input gets a clear message and the right exit code; the partition commands work."""
 
-import json
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,17 +10,10 @@ from confluent_kafka.admin import AdminClient
 from fix_registry import SchemaRegistry
 from fsmon_schemas.framing import confluent_prefix
 from generator import Fleet
-from integration.consumer.running import Site, consumer, remake, wait_until
+from integration.consumer.running import Site, consumer, refused, remake, wait_until
 
 pytestmark = pytest.mark.services
 MakeFleet = Callable[..., Fleet]
-
-
-def refused(site: Site, code: int, *arguments: str) -> str:
-    done = site.command(*arguments, timeout=30)
-    assert done.returncode == code, (done.stdout, done.stderr)
-    assert "Traceback" not in done.stderr
-    return done.stderr
 
 
 def test_run_before_migrate(site: Site) -> None:
@@ -166,47 +155,6 @@ def test_an_audit_that_waited_in_vain_fails(site: Site, make_fleet: MakeFleet) -
     with consumer(site):
         assert site.settled()["settled"]
     assert site.command("audit", "--settle", "0").returncode == 0
-
-
-def test_tail_follows_filters_and_leaves(site: Site, make_fleet: MakeFleet) -> None:
-    fleet = make_fleet(2)
-    fleet.send(600)
-    fleet.send_raw(0, b"k", b"garbage")
-    fleet.flush()
-    site.dsn = "host=127.0.0.1 port=9"  # no database is needed
-    everything = site.command("tail", "--from-beginning", "--limit", "1200", "--format", "json")
-    assert everything.returncode == 0
-    events = [json.loads(line) for line in everything.stdout.splitlines()]
-    assert len(events) == 1200
-    some = site.command(
-        "tail", "--from-beginning", "--limit", "3", "--op", "rename", "--host", "simulated-0001"
-    )
-    header, *lines = some.stdout.splitlines()
-    assert header.split() == ["TIME", "HOST", "PROCESS", "OP", "RESULT", "PATH"]
-    assert len(lines) == 3
-    assert all("simulated-0001" in line and "rename" in line and " → " in line for line in lines)
-    globbed = site.command("tail", "--from-beginning", "--limit", "5", "--path", "*.swp", "--format", "json")
-    assert all(json.loads(line)["path"].endswith(".swp") for line in globbed.stdout.splitlines())
-    process = subprocess.Popen(
-        [sys.executable, "-m", "fsmon_consumer", "tail"],
-        env=site.environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout is not None
-    process.stdout.readline()
-    time.sleep(1.5)
-    fleet.send(2)
-    assert "simulated-000" in process.stdout.readline()
-    process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=10)
-    assert process.returncode == 0, errors
-    assert "Traceback" not in errors
-
-
-def test_tail_without_a_topic(site: Site) -> None:
-    assert "fsmon-producer topics create" in refused(site, 1, "tail", "--topic", "no-such-topic")
 
 
 def test_partition_commands(site: Site) -> None:

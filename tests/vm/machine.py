@@ -164,7 +164,7 @@ class Machine:
     def _tail(self) -> str:
         if not self.console.exists():
             return "(the emulator did not start)"
-        return "\n".join(self.console.read_text(errors="replace").splitlines()[-40:])
+        return "\n".join(self.console.read_text(errors="replace").splitlines()[-120:])
 
 
 def _copy(descriptor: int, target: IO[bytes]) -> None:

@@ -55,6 +55,7 @@ class Machine:
         shutil.rmtree(self.state, ignore_errors=True)
         self.state.mkdir(parents=True)
         (self.state / "guest.sh").write_text(self._script(command))
+        (self.state / "checkout").write_text(str(ROOT))
         self.kernel.write_initramfs(self.state / "initramfs")
         code = self._boot(out, err, seconds)
         (self.state / "initramfs").unlink()

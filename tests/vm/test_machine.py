@@ -80,6 +80,7 @@ def test_a_port_of_the_hosts_loopback_is_the_guests_too(boot: Boot, series: str)
             connection.sendall(b"from the host\n")
 
     with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(120)  # a guest that never comes must not be waited for
         port = server.getsockname()[1]
         answering = threading.Thread(target=answer)
         answering.start()

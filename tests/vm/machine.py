@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import IO
 
 from fsmon_schemas.errors import ConfigError, FsmonError
+from local.places import ROOT
 
 from vm.kernel import Kernel
 

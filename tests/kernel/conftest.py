@@ -21,6 +21,7 @@ _declared = dict(FILE_EVENT.declared)
 _declared["fields"] = _declared["fields"][len(STAMPED) :]
 KERNEL_PART = fastavro.parse_schema(_declared)
 LONGEST_RECORD = 1 << 20
+RING_BYTES = 16 << 20
 
 
 def decode(body: bytes) -> Event:
@@ -67,26 +68,61 @@ class Watch:
         self.ring = Ring(capture.ring_fd, capture.ring_bytes, Cursor(*capture.read_cursor()))
 
     def events(self) -> list[Event]:
-        events: list[Event] = []
+        return list(map(decode, self.bodies()))
+
+    def bodies(self) -> list[bytes]:
+        bodies: list[bytes] = []
         while True:
             batch = self.ring.read(1000, LONGEST_RECORD)
-            events += [decode(body) for body in batch.bodies]
+            bodies += batch.bodies
             self.ring.release(batch.end)
             if not self.ring.behind:
-                return events
+                return bodies
+
+    def close(self) -> None:
+        self.ring.close()
+        self.capture.close()
+
+
+class Shared:
+    """The capture of all tests that need no settings of their own: a load takes half a minute in a guest."""
+
+    def __init__(self) -> None:
+        self._watch: Watch | None = None
+
+    def with_paths(self, paths: tuple[Path, ...], exclude: tuple[Path, ...]) -> Watch:
+        if self._watch is None:
+            self._watch = Watch(load(CaptureSettings(watch=(), ring_bytes=RING_BYTES)))
+        for path in exclude:
+            self._watch.capture.watch(path, exclude=True)
+        for path in paths:
+            self._watch.capture.watch(path)
+        return self._watch
+
+    def close(self) -> None:
+        if self._watch is not None:
+            self._watch.close()
+
+
+@pytest.fixture(scope="session")
+def shared() -> Iterator[Shared]:
+    captures = Shared()
+    yield captures
+    captures.close()
 
 
 @pytest.fixture(scope="module")
-def watching() -> Iterator[Callable[..., Watch]]:
-    """Start captures with given settings; they end with the module."""
-    watches: list[Watch] = []
+def watching(shared: Shared) -> Iterator[Callable[..., Watch]]:
+    """Watch paths by the shared capture, or with settings by one of their own that ends with the module."""
+    own: list[Watch] = []
 
-    def start(*paths: Path, **settings: Any) -> Watch:
-        settings.setdefault("ring_bytes", 16 << 20)
-        watches.append(Watch(load(CaptureSettings(watch=paths, **settings))))
-        return watches[-1]
+    def start(*paths: Path, exclude: tuple[Path, ...] = (), **settings: Any) -> Watch:
+        if not settings:
+            return shared.with_paths(paths, exclude)
+        settings.setdefault("ring_bytes", RING_BYTES)
+        own.append(Watch(load(CaptureSettings(watch=paths, exclude=exclude, **settings))))
+        return own[-1]
 
     yield start
-    for watch in watches:
-        watch.ring.close()
-        watch.capture.close()
+    for watch in own:
+        watch.close()

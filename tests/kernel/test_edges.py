@@ -12,7 +12,7 @@ from fsmon_producer.record import decode_kernel, readable
 
 from .conftest import LONGEST_RECORD, Programs, Watch
 
-pytestmark = pytest.mark.kernel
+pytestmark = [pytest.mark.kernel, pytest.mark.vm]
 
 
 @dataclass
@@ -93,9 +93,9 @@ def test_uncovered_calls_are_counted(watched: Ground, programs: Programs) -> Non
     result = subprocess.run([str(programs.uncovered), str(watched.root)], check=False)
     assert result.returncode == 0
     if watched.watch.capture.backend == "lsm":
-        # It sees what is done whoever asks for it; results of io_submit's operations are not known.
+        # It sees what is done whoever asks for it; results of 32-bit calls and io_submit's are not known.
         done = [(event["op"], event["result"]) for event in watched.watch.events()]
-        assert done[1:] == [("write", 3), ("unlink", 0), ("write", None)]
+        assert done[1:] == [("write", None), ("unlink", None), ("write", None)]
         return
     after = watched.watch.capture.counters().uncovered
     grown = {kind: after[kind] - before.get(kind, 0) for kind in after}
@@ -114,32 +114,6 @@ def test_wall_and_boot_time(watched: Ground) -> None:
     (event,) = watched.watch.events()
     assert before[0] - 0.01 <= event["time"].timestamp() <= after[0] + 0.01
     assert before[1] <= event["boot_time"] / 1e9 <= after[1]
-
-
-def test_a_full_ring_counts_each_loss(tmp_path: Path, watching: Callable[..., Watch]) -> None:
-    """captured + lost = done, per operation, exactly, when nobody reads the ring."""
-    watch = watching(tmp_path, ring_bytes=64 << 10)
-    script = """
-import os
-for i in range(3000):
-    fd = os.open(f'f{i % 7}', os.O_CREAT | os.O_RDWR)
-    os.write(fd, b'x' * 10)
-    os.pread(fd, 5, 0)
-    os.close(fd)
-    if i % 7 == 6:
-        os.rename('f6', 'g')
-        os.unlink('g')
-"""
-    python(script, tmp_path)
-    watch.capture.detach()
-    counters = watch.capture.counters()
-    lost = counters.lost["ring_full"]
-    done = {"write": 3000, "read": 3000, "rename": 3000 // 7, "unlink": 3000 // 7}
-    assert {op: counters.emitted.get(op, 0) + lost.get(op, 0) for op in done} == done
-    opened = sum(counters.emitted.get(op, 0) + lost.get(op, 0) for op in ("open", "create"))
-    assert opened == 3000
-    assert sum(lost.values()) > 1000
-    assert Counter(event["op"] for event in watch.events()) == Counter(counters.emitted)
 
 
 def test_exec_of_a_script(watched: Ground) -> None:

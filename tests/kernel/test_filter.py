@@ -4,16 +4,16 @@ import ctypes
 import os
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from fsmon_schemas import ConfigError
 
 from .conftest import Event, Programs, Watch
 from .test_operations import as_expected, lay_out, run_driver
 
-pytestmark = pytest.mark.kernel
+pytestmark = [pytest.mark.kernel, pytest.mark.vm]
 
 AT_FDCWD = -100
 RENAME_EXCHANGE = 2
@@ -125,16 +125,16 @@ def test_through_a_bind_mount(
     ground: Ground, programs: Programs, bind_mount: Callable[[Path, Path], None]
 ) -> None:
     """Every operation, through a mount outside the watched tree, under the name the process used."""
-    folder, alias = ground.watched / "bound", ground.elsewhere / "bind"
-    lay_out(folder, programs)
-    bind_mount(folder, alias)
+    bound, bind = ground.watched / "bound", ground.elsewhere / "bind"
+    bound.mkdir()
+    bind_mount(bound, bind)
     for way in ("absolute", "relative", "dirfd", "absent"):
+        folder, alias = bound / way, bind / way
+        lay_out(folder, programs)
         ground.watch.events()
         _, expected = run_driver(programs, way, alias, alias)
         captured = [as_expected(event) for event in ground.watch.events()]
-        assert sorted(captured) == sorted(expected.elements()), way
-        for leftover in (*folder.glob("*[0-9]"), *folder.glob("sub/*")):
-            subprocess.run(["rm", "-rf", str(leftover)], check=True)
+        assert Counter(captured) == expected, way
 
 
 def test_bind_mount_inside_a_watched_directory(
@@ -167,30 +167,14 @@ def test_our_own_operations_are_never_captured(ground: Ground) -> None:
     assert ground.watch.events() == []
 
 
-def test_only_the_operations_asked_for(tmp_path: Path, watching: Callable[..., Watch]) -> None:
-    watch = watching(tmp_path, ops=frozenset({"unlink", "create"}))
-    subprocess.run(
-        ["sh", "-c", "echo x > f; cat f; mv f g; rm g; mkdir d; rmdir d"], cwd=tmp_path, check=True
-    )
-    assert [event["op"] for event in watch.events()] == ["create", "unlink"]
-
-
 def test_ignored_pid(tmp_path: Path, watching: Callable[..., Watch]) -> None:
+    watch = watching(tmp_path)
+    watch.events()
     with subprocess.Popen(["sh"], stdin=subprocess.PIPE, cwd=tmp_path) as shell:
-        watch = watching(tmp_path, ignore_pids=(shell.pid,))
+        watch.capture.ignore(shell.pid)
         shell.communicate(b"echo x > f\n")
     subprocess.run(["sh", "-c", "echo x > g"], cwd=tmp_path, check=True)
     assert {event["path"] for event in watch.events()} == {str(tmp_path / "g")}
-
-
-def test_a_watch_path_that_is_not_there(tmp_path: Path, watching: Callable[..., Watch]) -> None:
-    with pytest.raises(ConfigError, match="No such file"):
-        watching(tmp_path / "missing")
-
-
-def test_an_unknown_operation(tmp_path: Path, watching: Callable[..., Watch]) -> None:
-    with pytest.raises(ConfigError, match=r"unknown operation reed; known: .*read"):
-        watching(tmp_path, ops=frozenset({"reed"}))
 
 
 def test_a_watched_file_that_is_replaced(ground: Ground) -> None:
@@ -199,8 +183,8 @@ def test_a_watched_file_that_is_replaced(ground: Ground) -> None:
     events = ground.captured(save, ground.one, ground.elsewhere)
     assert [(event["op"], event["target_path"]) for event in events] == [("rename", str(ground.one))]
     assert ground.captured('cat "$1"', ground.one) == []
-    assert ground.watch.capture.follow_names() == [ground.one]
-    assert ground.watch.capture.follow_names() == []
+    assert ground.one in ground.watch.capture.follow_names()
+    assert ground.one not in ground.watch.capture.follow_names()
     assert paths(ground.captured('cat "$1"', ground.one), "open") == [str(ground.one)]
 
 
@@ -209,9 +193,9 @@ def test_a_watched_directory_that_is_made_again(tmp_path: Path, watching: Callab
     folder.mkdir()
     watch = watching(folder)
     subprocess.run(["sh", "-c", "echo x > again/f; rm -r again"], cwd=tmp_path, check=True)
-    assert watch.capture.follow_names() == []
+    assert folder not in watch.capture.follow_names()
     subprocess.run(["mkdir", str(folder)], check=True)
-    assert watch.capture.follow_names() == [folder]
+    assert folder in watch.capture.follow_names()
     watch.events()
     subprocess.run(["touch", str(folder / "g")], check=True)
     assert {event["path"] for event in watch.events()} == {str(folder / "g")}

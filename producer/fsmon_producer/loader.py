@@ -53,10 +53,7 @@ def load(settings: CaptureSettings) -> Capture:
         capture.ignore(os.getpid())
         for pid in settings.ignore_pids:
             capture.ignore(pid)
-        for path in settings.exclude:
-            capture.watch(path, exclude=True)
-        for path in settings.watch:
-            capture.watch(path)
+        capture.rewatch(settings.watch, settings.exclude)
         capture.enable(ops)
     except BaseException:
         capture.close()

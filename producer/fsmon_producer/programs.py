@@ -4,10 +4,8 @@ Works on the bcc.BPF that the loader made, and imports nothing of BCC itself.
 """
 
 import ctypes
-import os
 import time
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -15,14 +13,13 @@ from typing import Any, Self
 from fsmon_bpf import avro_encoder
 from fsmon_bpf.backends import Backend
 from fsmon_bpf.syscalls import CALLS, Kind, Uncovered
-from fsmon_schemas.errors import ConfigError, FatalError
+
+from fsmon_producer.settings import Setting, Settings
+from fsmon_producer.watches import Watched, Watches
 
 _OPERATIONS = tuple(avro_encoder.enums()["Operation"])
 # enum stage in maps.h; the first counts what went well.
 _LOSS_STAGES = ("ring_full", "oversize", "storage", "overtaken")
-# enum setting in maps.h
-_WALL_OFFSET, _EPOCH, _OPS, _MARKER_PID = range(4)
-_WATCH_INCLUDE, _WATCH_EXCLUDE = 1, 2
 
 
 @dataclass(frozen=True)
@@ -44,7 +41,8 @@ class Capture:
         self.ring_bytes = ring_bytes
         self.ring_fd: int = bpf[b"ring"].map_fd
         self._attached = False
-        self._watched: dict[Path, tuple[bytes, bool]] = {}
+        self._settings = Settings(bpf)
+        self._watches = Watches(bpf, self._settings)
 
     def attach(self) -> None:
         """Attach a program to each raw tracepoint; nothing is captured before ``enable``.
@@ -52,6 +50,7 @@ class Capture:
         BCC has attached the LSM programs when it loaded them.
         """
         self._attached = True
+        self._set_call(next(number for number, call in CALLS.items() if call.kind is Kind.MARKER))
         for tracepoint in self._backend.tracepoints:
             self._bpf.attach_raw_tracepoint(tp=tracepoint.encode(), fn_name=b"on_" + tracepoint.encode())
 
@@ -60,36 +59,34 @@ class Capture:
         wanted = 0
         for op in ops:
             wanted |= 1 << _OPERATIONS.index(op)
-        self._set(_OPS, wanted)
+        self._settings.set(Setting.OPS, wanted)
         for number, call in CALLS.items():
             # Renames are followed even if not reported: they change what is watched.
             if call.kind is not Kind.FD or call.op in ops:
                 self._set_call(number)
 
     def watch(self, path: Path, *, exclude: bool = False) -> None:
-        """Include (or exclude) a file, or a directory and all below; ConfigError if it is not there."""
-        key = self._inode_key(path)
-        self._watched[path] = bytes(key), exclude
-        self._bpf[b"watches"][key] = ctypes.c_uint32(_WATCH_EXCLUDE if exclude else _WATCH_INCLUDE)
-        # What was remembered of files below is void now; far beyond what the kernel itself adds to it.
-        settings = self._bpf[b"settings"]
-        self._set(_EPOCH, settings[ctypes.c_int(_EPOCH)].value + (1 << 32))
+        """Include (or exclude) a file, or a directory and all below; ConfigError if it is not there.
+
+        In force on return, as ``unwatch`` and ``rewatch`` are, while everything else goes on being captured.
+        """
+        self._watches.add(path, exclude=exclude)
+
+    def unwatch(self, path: Path, *, exclude: bool = False) -> None:
+        """Take the rule back; ConfigError if there is none."""
+        self._watches.remove(path, exclude=exclude)
+
+    def rewatch(self, include: Iterable[Path], exclude: Iterable[Path]) -> tuple[list[Path], list[Path]]:
+        """Have these rules alone. Returns the names added and removed; ConfigError changes nothing."""
+        return self._watches.replace(include, exclude)
+
+    def watched(self) -> list[Watched]:
+        """The rules that are in force."""
+        return self._watches.list()
 
     def follow_names(self) -> list[Path]:
-        """Watch what stands now where another file was named; call it about once a second.
-
-        Editors, package managers and log rotation replace files: a watch follows its inode, and the name
-        is added again with its new one. Returns the paths that were.
-        """
-        changed = []
-        for path, (known, exclude) in self._watched.items():
-            with suppress(ConfigError):  # there is nothing of that name now
-                # The kernel's key and not stat's numbers: an inode number is used again at once.
-                if bytes(self._inode_key(path)) != known:
-                    changed.append((path, exclude))
-        for path, exclude in changed:
-            self.watch(path, exclude=exclude)
-        return [path for path, _ in changed]
+        """Watch what stands now where another file was named, and say which; call it about once a second."""
+        return self._watches.follow_names()
 
     def ignore(self, pid: int) -> None:
         """Report nothing that this process does."""
@@ -125,7 +122,7 @@ class Capture:
     def sync_clock(self) -> None:
         """Tell the kernel how far wall time is from boot time; call it about once a second."""
         offset = time.clock_gettime_ns(time.CLOCK_REALTIME) - time.clock_gettime_ns(time.CLOCK_BOOTTIME)
-        self._set(_WALL_OFFSET, offset & (2**64 - 1))
+        self._settings.set(Setting.WALL_OFFSET, offset & (2**64 - 1))
 
     def detach(self) -> None:
         """Stop capturing; what is in the ring and the counters can still be read."""
@@ -149,39 +146,10 @@ class Capture:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _set(self, setting: int, value: int) -> None:
-        self._bpf[b"settings"][ctypes.c_int(setting)] = ctypes.c_uint64(value)
-
     def _set_call(self, number: int) -> None:
         calls = self._bpf[b"calls"]
         op = _OPERATIONS.index(CALLS[number].op)
         calls[ctypes.c_int(number)] = calls.Leaf.from_buffer_copy(CALLS[number].packed(op))
-
-    def _inode_key(self, path: Path) -> Any:
-        """The key the kernel itself uses for the file: stat's st_dev differs on overlayfs and btrfs.
-
-        posix_fadvise is the marker: the program sees our pid make it and notes which inode it was for.
-        """
-        marker_call = next(number for number, call in CALLS.items() if call.kind is Kind.MARKER)
-        self._set(_MARKER_PID, os.getpid())
-        self._set_call(marker_call)
-        try:
-            fd = os.open(path, os.O_PATH | os.O_CLOEXEC)
-        except OSError as error:
-            raise ConfigError(f"cannot watch {path}: {error.strerror}; give a path that exists") from error
-        try:
-            os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_NORMAL)
-        except OSError:
-            pass  # EBADF, as O_PATH descriptors give: the call was seen all the same
-        finally:
-            os.close(fd)
-        found = self._bpf[b"marker"][ctypes.c_int(0)]
-        if not found.ino:
-            raise FatalError(
-                f"the kernel did not name the inode of {path}: the sys_exit program does not run"
-            )
-        watches = self._bpf[b"watches"]
-        return watches.Key.from_buffer_copy(bytes(found))
 
 
 def _sum(values: Any) -> int:

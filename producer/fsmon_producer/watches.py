@@ -1,0 +1,177 @@
+"""What is watched: names, the inodes they stand for, and the kernel's map of those.
+
+Changes are made while the programs run: a key is added or taken away, and what the kernel remembers of
+files below is void from then on. Works on the bcc.BPF that the loader made, by the thread that owns it.
+"""
+
+import os
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from fsmon_schemas.errors import ConfigError, FatalError
+
+from fsmon_producer.settings import Setting, Settings
+
+_INCLUDE, _EXCLUDE = 1, 2  # enum in filter.h
+_CAPACITY = 65536  # of BPF_HASH(watches) in filter.h
+# Inodes that bore a name before stay watched, as a rotated log that is still written to: so many of them.
+_FORMER = 16
+
+
+class Inode(NamedTuple):
+    """A file as the kernel names it (struct inode_key): stat's st_dev differs on overlayfs and btrfs."""
+
+    ino: int
+    dev: int
+    generation: int
+
+    def __str__(self) -> str:
+        """``major:minor:inode``."""
+        return f"{self.dev >> 20}:{self.dev & 0xFFFFF}:{self.ino}"
+
+
+@dataclass(frozen=True)
+class Watched:
+    """A name that is watched, or excluded; ``inode`` is what it stood for when last looked at."""
+
+    path: Path
+    exclude: bool
+    inode: Inode
+    stands: bool  # whether something of that name is there
+
+
+@dataclass
+class _Rule:
+    exclude: bool
+    inodes: deque[Inode]  # the newest is the last
+
+    def stands_for(self, inode: Inode) -> bool:
+        """Note what the name stands for now; whether that is another file than before."""
+        if self.inodes and self.inodes[-1] == inode:
+            return False
+        if inode in self.inodes:
+            self.inodes.remove(inode)
+        self.inodes.append(inode)
+        return True
+
+
+class Watches:
+    """The only writer of the map of what is watched. Names are absolute paths."""
+
+    def __init__(self, bpf: Any, settings: Settings) -> None:
+        self._table = bpf[b"watches"]
+        self._marker = bpf[b"marker"]
+        self._settings = settings
+        self._rules: dict[Path, _Rule] = {}
+
+    def add(self, path: Path, *, exclude: bool) -> None:
+        """Watch the file (or the directory and all below), or leave it out; in force on return.
+
+        A name that is known already is looked at anew. ConfigError if nothing of that name is there.
+        """
+        inode = self._inode_of(path)
+        rules = dict(self._rules)
+        known = rules.pop(path, None)  # where two names have one inode, the rule given last decides
+        rules[path] = _Rule(exclude, deque(known.inodes if known else (), _FORMER))
+        rules[path].stands_for(inode)
+        self._enforce(rules)
+
+    def remove(self, path: Path, *, exclude: bool) -> None:
+        """Forget the name and every inode that bore it; ConfigError if there is no such rule."""
+        known = self._rules.get(path)
+        if known is None or known.exclude != exclude:
+            raise ConfigError(f"{path} is not {'excluded' if exclude else 'watched'}: see the list")
+        self._enforce({name: rule for name, rule in self._rules.items() if name != path})
+
+    def replace(self, include: Iterable[Path], exclude: Iterable[Path]) -> tuple[list[Path], list[Path]]:
+        """Watch these names and no others; what stays is not interrupted. Returns those added and removed.
+
+        ConfigError if a new name is not there: nothing has changed then.
+        """
+        wanted = {**dict.fromkeys(exclude, True), **dict.fromkeys(include, False)}
+        rules: dict[Path, _Rule] = {}
+        for path, excluded in wanted.items():
+            known = self._rules.get(path)
+            rules[path] = _Rule(excluded, known.inodes if known else deque([self._inode_of(path)], _FORMER))
+        before = {(path, rule.exclude) for path, rule in self._rules.items()}
+        after = set(wanted.items())
+        self._enforce(rules)
+        return sorted(path for path, _ in after - before), sorted(path for path, _ in before - after)
+
+    def follow_names(self) -> list[Path]:
+        """Watch what stands now where another file was named; returns the names of which that was so.
+
+        Editors, package managers and log rotation replace files: a watch follows its inode, and the name
+        is added again with its new one.
+        """
+        changed = []
+        for path, rule in self._rules.items():
+            inode = self._inode_there(path)
+            if inode is not None and rule.stands_for(inode):
+                changed.append(path)
+        if changed:
+            self._enforce(self._rules)
+        return changed
+
+    def list(self) -> list[Watched]:
+        """Every rule, in the order of names."""
+        return [
+            Watched(path, rule.exclude, rule.inodes[-1], self._inode_there(path) == rule.inodes[-1])
+            for path, rule in sorted(self._rules.items())
+        ]
+
+    def _enforce(self, rules: dict[Path, _Rule]) -> None:
+        """Bring the map to what the rules say; no key that stays is ever missing from it."""
+        wanted = {inode: rule.exclude for rule in rules.values() for inode in rule.inodes}
+        if len(wanted) > _CAPACITY:
+            raise ConfigError(f"{len(wanted)} files to watch: the kernel's map holds {_CAPACITY}")
+        there = {self._inode(key): verdict.value for key, verdict in self._table.items()}
+        for inode, excluded in wanted.items():
+            verdict = _EXCLUDE if excluded else _INCLUDE
+            if there.get(inode) != verdict:
+                self._table[self._key(inode)] = self._table.Leaf(verdict)
+        for inode in there.keys() - wanted.keys():
+            del self._table[self._key(inode)]
+        self._rules = rules
+        self._settings.void_verdicts()
+
+    def _inode_there(self, path: Path) -> Inode | None:
+        try:
+            return self._inode_of(path)
+        except ConfigError:
+            return None
+
+    def _inode_of(self, path: Path) -> Inode:
+        """The kernel's name for the file, learnt by posix_fadvise: the program sees our pid make it.
+
+        Not from stat, whose numbers are others on overlayfs and btrfs, and used again at once.
+        """
+        self._settings.set(Setting.MARKER_PID, os.getpid())
+        self._marker[0] = self._marker.Leaf()
+        try:
+            fd = os.open(path, os.O_PATH | os.O_CLOEXEC)
+        except (OSError, ValueError) as error:
+            why = error.strerror if isinstance(error, OSError) else error
+            raise ConfigError(f"cannot watch {path}: {why}; give a path that exists") from error
+        try:
+            os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_NORMAL)
+        except OSError:
+            pass  # EBADF, as O_PATH descriptors give: the call was seen all the same
+        finally:
+            os.close(fd)
+        found = self._inode(self._marker[0])
+        if not found.ino:
+            raise FatalError(
+                f"the kernel did not name the inode of {path}: the sys_exit program does not run, or this "
+                "process is not in the host's pid namespace"
+            )
+        return found
+
+    def _inode(self, key: Any) -> Inode:
+        return Inode(key.ino, key.dev, key.generation)
+
+    def _key(self, inode: Inode) -> Any:
+        return self._table.Key(inode.ino, inode.dev, inode.generation)

@@ -1,8 +1,10 @@
 """What the pipeline asks of a running capture: the loader's is the real one, tests bring their own."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Protocol
+
+from fsmon_producer.watches import Watched
 
 
 class Counters(Protocol):
@@ -39,6 +41,18 @@ class Capture(Protocol):
 
     def sync_clock(self) -> None:
         """Tell the kernel the wall clock; about once a second."""
+
+    def watch(self, path: Path, *, exclude: bool = False) -> None:
+        """Add a rule; in force on return, ConfigError if the path is not there."""
+
+    def unwatch(self, path: Path, *, exclude: bool = False) -> None:
+        """Take a rule back; ConfigError if there is none."""
+
+    def rewatch(self, include: Iterable[Path], exclude: Iterable[Path]) -> tuple[list[Path], list[Path]]:
+        """Have these rules alone; returns the names added and removed. ConfigError changes nothing."""
+
+    def watched(self) -> list[Watched]:
+        """The rules in force."""
 
     def follow_names(self) -> list[Path]:
         """Watch again what was replaced under its name, and say which; about once a second."""

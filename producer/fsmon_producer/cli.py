@@ -4,7 +4,7 @@ import logging
 import os
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,8 +13,9 @@ from fsmon_bpf.source import program_text
 from fsmon_schemas.errors import ConfigError, FsmonError
 from fsmon_schemas.schema import CAPTURE_REPORT, FILE_EVENT
 
-from fsmon_producer import options, pipeline, preflight
+from fsmon_producer import options, preflight, service
 from fsmon_producer.config import BACKENDS, Config, check_runnable, resolve
+from fsmon_producer.filter_cli import filter_app
 from fsmon_producer.kafka import CLIENT_LOG, check_settings
 from fsmon_producer.registry import COMPATIBILITY, Registry
 from fsmon_producer.topics import Topics
@@ -30,6 +31,7 @@ topics_app = typer.Typer(
     help="Create or check the topics that events and reports go to.", no_args_is_help=True
 )
 app.add_typer(topics_app, name="topics")
+app.add_typer(filter_app, name="filter")
 _ADMIN_SECONDS = 5.0
 
 
@@ -59,18 +61,20 @@ def run(
     report_interval: options.ReportInterval = None,
     drain_timeout: options.DrainTimeout = None,
     kafka: options.Kafka = None,
+    control: options.Control = None,
     config: options.ConfigFile = None,
     log_level: options.LogLevel = None,
 ) -> None:
     """Capture until SIGTERM or SIGINT, then deliver what is left; a second signal ends it at once.
 
+    SIGHUP reads the file of --config again and watches what it says then, without losing an event.
     Exit code 0: everything captured was delivered. 1: it failed, or something was left. 2: wrong
     configuration.
     """
     given = dict(locals())
     resolved = _resolved(given)
     check_runnable(resolved)
-    raise typer.Exit(pipeline.run(resolved))
+    raise typer.Exit(service.run(resolved, reread=_rereading(given)))
 
 
 @app.command()
@@ -168,11 +172,7 @@ def _topics(config: Config) -> Topics:
 
 
 def _resolved(given: Mapping[str, Any]) -> Config:
-    flags = {**given, "kafka": [*shlex.split(os.environ.get("FSMON_KAFKA", "")), *(given["kafka"] or ())]}
-    file: Path | None = flags.pop("config")
-    config = resolve(flags, file)
-    if config.kafka:
-        check_settings(config.kafka)
+    config = _merged(given)
     logging.basicConfig(
         stream=sys.stderr,
         level=config.log_level.upper(),
@@ -180,4 +180,24 @@ def _resolved(given: Mapping[str, Any]) -> Config:
     )
     if config.log_level == "debug":
         CLIENT_LOG.setLevel(logging.DEBUG)
+    return config
+
+
+def _rereading(given: Mapping[str, Any]) -> Callable[[], Config] | None:
+    """How to read the configuration again, if there is a file of it."""
+
+    def reread() -> Config:
+        config = _merged(given)
+        check_runnable(config)
+        return config
+
+    return reread if given["config"] else None
+
+
+def _merged(given: Mapping[str, Any]) -> Config:
+    flags = {**given, "kafka": [*shlex.split(os.environ.get("FSMON_KAFKA", "")), *(given["kafka"] or ())]}
+    file: Path | None = flags.pop("config")
+    config = resolve(flags, file)
+    if config.kafka:
+        check_settings(config.kafka)
     return config

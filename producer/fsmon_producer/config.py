@@ -18,6 +18,7 @@ from fsmon_schemas.schema import FILE_EVENT
 
 EVENTS_TOPIC = "fsmon.file-events"
 REPORTS_TOPIC = "fsmon.capture-reports"
+CONTROL = Path("/run/fsmon/producer.sock")
 BACKENDS = ("auto", *backends.BACKENDS)
 LOG_LEVELS = ("debug", "info", "warning", "error")
 # What a backend can report, in the order of the schema, which names more for the backends to come.
@@ -52,6 +53,7 @@ class Config:
     drain_timeout: float = 10.0
     kafka: Mapping[str, str] = field(default_factory=dict, repr=False)  # may hold passwords
     log_level: str = "info"
+    control: Path | None = None  # CONTROL, if that is free
 
 
 def resolve(given: Mapping[str, Any], file: Path | None) -> Config:
@@ -108,6 +110,10 @@ def _list(value: Any) -> list[Any]:
 
 def _paths(value: Any) -> tuple[Path, ...]:
     return tuple(Path(path).absolute() for path in _list(value))
+
+
+def _path(value: Any) -> Path:
+    return Path(value).absolute()
 
 
 def _operations(value: Any) -> frozenset[str]:
@@ -195,4 +201,5 @@ _CHECKS: dict[str, Callable[[Any], Any]] = {
     "drain_timeout": _seconds,
     "kafka": _settings,
     "log_level": _one_of(LOG_LEVELS),
+    "control": _path,
 }

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from fsmon_producer.config import BACKENDS, EVENTS_TOPIC, LOG_LEVELS, OPERATIONS, REPORTS_TOPIC
+from fsmon_producer.config import BACKENDS, CONTROL, EVENTS_TOPIC, LOG_LEVELS, OPERATIONS, REPORTS_TOPIC
 
 EPILOG = (
     "A flag beats its environment variable, that beats the file given with --config (TOML: names with _ "
@@ -123,6 +123,14 @@ DrainTimeout = Annotated[
         metavar="SECONDS",
         envvar="FSMON_DRAIN_TIMEOUT",
         help="How long to deliver what is left when told to stop. Default: 10.",
+    ),
+]
+Control = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="SOCKET",
+        envvar="FSMON_CONTROL",
+        help=f"Where `fsmon-producer filter` reaches this producer; one socket each. Default: {CONTROL}.",
     ),
 ]
 Partitions = Annotated[

@@ -7,17 +7,14 @@ publisher's poll, never on the ring.
 
 import logging
 import time
-from pathlib import Path
+from collections.abc import Callable
 
-from fsmon_producer import loader
 from fsmon_producer.capture import Capture
-from fsmon_producer.config import Config
 from fsmon_producer.destination import Destination, InterruptedPublishError
-from fsmon_producer.identity import Session, new_session
-from fsmon_producer.output import AvroFile, JsonLines, OutputClosedError
-from fsmon_producer.publish import Cluster, Publisher
+from fsmon_producer.identity import Session
+from fsmon_producer.output import OutputClosedError
 from fsmon_producer.report import Reporter
-from fsmon_producer.ring import Cursor, Ring
+from fsmon_producer.ring import Ring
 from fsmon_producer.stamp import Stamp, StampCounts
 from fsmon_producer.stats import lost_events, summary
 from fsmon_producer.stop import Stop
@@ -49,7 +46,9 @@ class Pipeline:
         *,
         report_interval: float,
         drain_timeout: float,
+        between: Callable[[], None] = lambda: None,
     ) -> None:
+        """``between`` is called between two batches: what else the thread that owns the capture has to do."""
         self._capture = capture
         self._ring = ring
         self._to = destination
@@ -57,6 +56,7 @@ class Pipeline:
         self._stop = stop
         self._report_interval = report_interval
         self._drain_timeout = drain_timeout
+        self._between = between
         self._reporter = Reporter(session, capture.backend)
         self._stamp: Stamp | None = None
         self._released = ring.cursor
@@ -69,6 +69,7 @@ class Pipeline:
         """Work until asked to stop, then drain; the exit code: 1 where something was left behind."""
         try:
             while self._stop.reason is None:
+                self._between()
                 self._step(_IDLE)
             return self._finish(self._stop.reason)
         except OutputClosedError as error:
@@ -194,58 +195,3 @@ class Pipeline:
     def _figures(self) -> str:
         counts = self._stamp.counts if self._stamp else StampCounts()
         return summary(self._capture.counters(), self._to.acknowledged.cursor.seq, counts)
-
-
-def run(config: Config) -> int:
-    """Capture as configured until a signal comes; returns the exit code."""
-    stop = Stop()
-    stop.listen()
-    session = new_session(config.host_id)
-    capture = loader.load(
-        loader.CaptureSettings(
-            watch=config.watch,
-            exclude=config.exclude,
-            ops=config.op,
-            ignore_pids=config.ignore_pid,
-            ring_bytes=config.ring_size,
-            backend=config.backend,
-        )
-    )
-    try:
-        ring = Ring(capture.ring_fd, capture.ring_bytes, Cursor(*capture.read_cursor()))
-        destination = _destination(config, session, ring.cursor)
-        _log.info(
-            "capturing on %s (session %d): watching %s, backend %s, ring of %d KiB",
-            session.host_id,
-            session.id,
-            ", ".join(map(str, config.watch)),
-            capture.backend,
-            capture.ring_bytes >> 10,
-        )
-        try:
-            return Pipeline(
-                capture,
-                ring,
-                destination,
-                session,
-                stop,
-                report_interval=config.report_interval,
-                drain_timeout=config.drain_timeout,
-            ).run()
-        finally:
-            destination.close()
-            ring.close()
-    finally:
-        capture.close()
-
-
-def _destination(config: Config, session: Session, start: Cursor) -> Destination:
-    if config.output == "-":
-        return JsonLines(start)
-    if config.output is not None:
-        return AvroFile(start, Path(config.output))
-    assert config.bootstrap_servers is not None
-    cluster = Cluster(
-        config.bootstrap_servers, config.topic, config.reports_topic, config.registry, config.kafka
-    )
-    return Publisher(cluster, session.host_id, session.id, start)

@@ -12,8 +12,8 @@ class Stop:
         self.reason: str | None = None
 
     def listen(self) -> None:
-        """Take SIGTERM and SIGINT as the request."""
-        for signum in (signal.SIGTERM, signal.SIGINT):
+        """Take SIGTERM, SIGINT and SIGHUP as the request."""
+        for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(signum, self._on_signal)
 
     def _on_signal(self, signum: int, _frame: FrameType | None) -> None:

@@ -8,7 +8,7 @@ import threading
 import time
 from typing import Any
 
-from fsmon_producer import cli, loader, pipeline
+from fsmon_producer import cli, loader, service
 from unit.producer.fake_capture import FakeCapture, FakeRing
 
 
@@ -27,7 +27,7 @@ def main() -> None:
         return capture
 
     loader.load = load  # type: ignore[assignment]
-    vars(pipeline)["Ring"] = lambda *_: FakeRing(capture)
+    vars(service)["Ring"] = lambda *_: FakeRing(capture)
     cli.main()
 
 

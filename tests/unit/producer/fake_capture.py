@@ -9,13 +9,14 @@ import os
 import struct
 import threading
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import fastavro
 from fsmon_producer.ring import Cursor, Ring
+from fsmon_producer.watches import Inode, Watched
 from fsmon_schemas.schema import FILE_EVENT
 
 PAGE = mmap.PAGESIZE
@@ -86,6 +87,7 @@ class FakeCapture:
         self.cursors: list[tuple[Cursor, int]] = []
         self.detached = self.closed = False
         self.clock_syncs = 0
+        self.rules: dict[Path, bool] = {}
         self._counters = FakeCounters()
 
     @property
@@ -145,6 +147,19 @@ class FakeCapture:
 
     def sync_clock(self) -> None:
         self.clock_syncs += 1
+
+    def watch(self, path: Path, *, exclude: bool = False) -> None:
+        self.rules[path] = exclude
+
+    def unwatch(self, path: Path, *, exclude: bool = False) -> None:
+        del self.rules[path]
+
+    def rewatch(self, include: Iterable[Path], exclude: Iterable[Path]) -> tuple[list[Path], list[Path]]:
+        raise NotImplementedError("no test with a fake ring reads its file again")
+
+    def watched(self) -> list[Watched]:
+        inode = Inode(1, (8 << 20) | 1, 0)
+        return [Watched(path, exclude, inode, stands=True) for path, exclude in self.rules.items()]
 
     def follow_names(self) -> list[Path]:
         return []

@@ -1,0 +1,93 @@
+"""One run of the producer, put together: capture, ring, destination, filter, pipeline."""
+
+import logging
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+
+from fsmon_schemas.errors import ConfigError
+
+from fsmon_producer import loader
+from fsmon_producer.config import CONTROL, Config
+from fsmon_producer.control import Control
+from fsmon_producer.destination import Destination
+from fsmon_producer.filter import Filter
+from fsmon_producer.identity import Session, new_session
+from fsmon_producer.output import AvroFile, JsonLines
+from fsmon_producer.pipeline import Pipeline
+from fsmon_producer.publish import Cluster, Publisher
+from fsmon_producer.ring import Cursor, Ring
+from fsmon_producer.stop import Stop
+
+_log = logging.getLogger(__name__)
+
+
+def run(config: Config, *, reread: Callable[[], Config] | None = None) -> int:
+    """Capture as configured until a signal comes; returns the exit code.
+
+    ``reread`` is how SIGHUP gets the configuration anew; without it SIGHUP means stop.
+    """
+    stop = Stop()
+    stop.listen()
+    session = new_session(config.host_id)
+    with ExitStack() as open_things:
+        control = _control(config.control)
+        if control is not None:
+            open_things.callback(control.close)
+        capture = loader.load(
+            loader.CaptureSettings(
+                watch=config.watch,
+                exclude=config.exclude,
+                ops=config.op,
+                ignore_pids=config.ignore_pid,
+                ring_bytes=config.ring_size,
+                backend=config.backend,
+            )
+        )
+        open_things.callback(capture.close)
+        ring = Ring(capture.ring_fd, capture.ring_bytes, Cursor(*capture.read_cursor()))
+        open_things.callback(ring.close)
+        destination = _destination(config, session, ring.cursor)
+        open_things.callback(destination.close)
+        _log.info(
+            "capturing on %s (session %d): watching %s, backend %s, ring of %d KiB",
+            session.host_id,
+            session.id,
+            ", ".join(map(str, config.watch)),
+            capture.backend,
+            capture.ring_bytes >> 10,
+        )
+        rules = Filter(capture, config, control=control, reread=reread)
+        return Pipeline(
+            capture,
+            ring,
+            destination,
+            session,
+            stop,
+            report_interval=config.report_interval,
+            drain_timeout=config.drain_timeout,
+            between=rules.serve,
+        ).run()
+
+
+def _control(path: Path | None) -> Control | None:
+    """Where filter commands come in; None where the default place is not to be had."""
+    try:
+        return Control(path or CONTROL)
+    except ConfigError as error:
+        if path is not None:
+            raise
+        _log.warning("%s: this producer takes no filter commands; give it a --control of its own", error)
+        return None
+
+
+def _destination(config: Config, session: Session, start: Cursor) -> Destination:
+    if config.output == "-":
+        return JsonLines(start)
+    if config.output is not None:
+        return AvroFile(start, Path(config.output))
+    assert config.bootstrap_servers is not None
+    cluster = Cluster(
+        config.bootstrap_servers, config.topic, config.reports_topic, config.registry, config.kafka
+    )
+    return Publisher(cluster, session.host_id, session.id, start)

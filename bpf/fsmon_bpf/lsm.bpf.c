@@ -10,6 +10,7 @@
 #include "arguments.h"
 #include "noted.h"
 #include "mounts.h"
+#include "container.h"
 #include "process.h"
 #include "emit.h"
 #include "hooked.h"

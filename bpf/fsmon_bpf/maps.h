@@ -70,7 +70,21 @@ struct path_buffer {
 /* Which buffer is for what. */
 enum { BUFFER_PATH, BUFFER_TARGET, BUFFER_ARGUMENT, BUFFER_EXE, BUFFER_NAME, BUFFERS };
 
+/* What is read once a thread and program, or once a thread and cgroup, and not once an event. */
+#define EXE_CAP 512
+#define CONTAINER_ID 64
+struct process_cache {
+    u64 exe_file, exec_id; /* a file's address may be used again, an exec id counts the thread's execs */
+    u64 exe_parent, exe_hash_len, epoch; /* another: the program, or a directory above it, was renamed */
+    u32 exe_len, has_container;
+    u64 cgroup_id;
+    char container_id[CONTAINER_ID];
+    char exe[EXE_CAP];
+};
+BPF_TASK_STORAGE(process_caches, struct process_cache);
+
 #define MOUNTS_COMPARED 8
+#define CGROUP_NAME 256 /* a power of two; longer names are no container's */
 
 struct scratch {
     u64 args[8]; /* args[6], args[7] stay 0 */
@@ -90,6 +104,7 @@ struct scratch {
     volatile u32 parent, victim, second; /* indices of noted inodes; in memory, or the verifier tries each */
     u32 spare;
     char comm[16];
+    char cgroup_name[CGROUP_NAME + 8]; /* slack for a masked read of eight bytes */
     struct path_buffer buffers[BUFFERS];
     struct record record;
 };

@@ -1,25 +1,18 @@
 /* Who did it. */
 
-/* The program's path is walked once a thread and program, not once an event. */
-#define EXE_CAP 512
-struct process_cache {
-    u64 exe_file, exec_id; /* a file's address may be used again, an exec id counts the thread's execs */
-    u32 exe_len, spare;
-    char exe[EXE_CAP];
-};
-BPF_TASK_STORAGE(process_caches, struct process_cache);
-
-static __always_inline void exe_path(struct scratch *s, void *task) {
+static __always_inline void exe_path(struct scratch *s, void *task, struct process_cache *cache) {
     u64 mm = 0, exec_id = 0;
     LOAD64(mm, task, TASK_MM);
     if (!mm) return; /* a kernel thread runs no program */
     u64 file = read64(mm + MM_EXE_FILE);
     if (!file) return;
     exec_id = read32((u64)task + TASK_SELF_EXEC_ID);
-    struct process_cache *cache =
-        process_caches.task_storage_get((struct task_struct *)task, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
     s->event.present |= HAS_exe;
-    if (cache && cache->exe_file == file && cache->exec_id == exec_id && cache->exe_len) {
+    u64 epoch = setting(SETTING_EPOCH), dentry = read64(file + FILE_PATH + 8);
+    struct dentry_block block = {};
+    bpf_probe_read_kernel(&block, sizeof(block), (void *)(dentry + DENTRY_PARENT));
+    if (cache && cache->exe_file == file && cache->exec_id == exec_id && cache->epoch == epoch &&
+        cache->exe_parent == block.parent && cache->exe_hash_len == block.hash_len && cache->exe_len) {
         s->event.exe.at = (u64)cache->exe;
         s->event.exe.len = cache->exe_len;
         return;
@@ -29,7 +22,7 @@ static __always_inline void exe_path(struct scratch *s, void *task) {
     task_root(task, walk);
     walk->position = PATH_CAP - 1;
     walk->mnt = read64(file + FILE_PATH);
-    walk->dentry = read64(file + FILE_PATH + 8);
+    walk->dentry = dentry;
     prepend_path(walk, buffer);
     u32 start = within(walk->position, PATH_CAP);
     u32 len = PATH_CAP - 1 - start;
@@ -40,6 +33,9 @@ static __always_inline void exe_path(struct scratch *s, void *task) {
     cache->exe_len = len;
     cache->exe_file = file;
     cache->exec_id = exec_id;
+    cache->epoch = epoch;
+    cache->exe_parent = block.parent;
+    cache->exe_hash_len = block.hash_len;
 }
 
 static __always_inline void fill_process(struct scratch *s, void *task) {
@@ -81,5 +77,8 @@ static __always_inline void fill_process(struct scratch *s, void *task) {
     }
     event->comm.at = (u64)s->comm;
     event->comm.len = len;
-    exe_path(s, task);
+    struct process_cache *cache =
+        process_caches.task_storage_get((struct task_struct *)task, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
+    fill_container(s, task, cache);
+    exe_path(s, task, cache);
 }

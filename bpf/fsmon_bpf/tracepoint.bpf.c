@@ -11,6 +11,7 @@
 #include "noted.h"
 #include "notes.h"
 #include "mounts.h"
+#include "container.h"
 #include "process.h"
 #include "emit.h"
 #include "ops/event.h"

@@ -17,6 +17,7 @@ from fsmon_producer import options, preflight, service
 from fsmon_producer.config import BACKENDS, Config, check_runnable, resolve
 from fsmon_producer.filter_cli import filter_app
 from fsmon_producer.kafka import CLIENT_LOG, check_settings
+from fsmon_producer.probe import Answer
 from fsmon_producer.registry import COMPATIBILITY, Registry
 from fsmon_producer.topics import Topics
 
@@ -78,14 +79,34 @@ def run(
 
 
 @app.command()
-def check() -> None:
+def check(
+    probe: Annotated[
+        bool,
+        typer.Option(
+            "--probe", help="Load the programs and do one of each operation in a directory of its own."
+        ),
+    ] = False,
+    backend: options.Backend = None,
+) -> None:
     """Say whether this host can capture, and what to do where it cannot. Exit code 1 where it cannot."""
     findings = preflight.findings()
     for finding in findings:
         print(f"{'ok  ' if finding.ok else 'FAIL'}  {finding.name}: {finding.detail}")
         if not finding.ok:
             print(f"      {finding.remedy}")
-    raise typer.Exit(0 if all(finding.ok for finding in findings) else 1)
+    able = all(finding.ok for finding in findings)
+    if able and probe:
+        able = _show_probe(*service.probed(backend or "auto"))
+    raise typer.Exit(0 if able else 1)
+
+
+def _show_probe(backend: str, answers: list[Answer]) -> bool:
+    """Whether every operation that could be done was seen."""
+    for answer in answers:
+        verdict = "FAIL" if answer.silent else "ok  " if answer.hooks else "-   "
+        told = ", ".join(answer.hooks) or answer.obstacle or "done, and no hook reported it"
+        print(f"{verdict}  {backend} {answer.op}: {told}")
+    return not any(answer.silent for answer in answers)
 
 
 @app.command()

@@ -3,7 +3,7 @@
 import ctypes
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,9 +34,12 @@ class CaptureSettings:
     backend: str = "auto"
 
 
-def load(settings: CaptureSettings) -> Capture:
+def load(
+    settings: CaptureSettings, first: Callable[[Capture, frozenset[str]], None] | None = None
+) -> Capture:
     """Compile, load and attach; capturing on return.
 
+    ``first`` is called with the capture and the wanted operations when all runs and nothing is watched yet.
     ConfigError: an unknown path, operation or backend. FatalError: no root, no BTF, no BCC, or the kernel
     refused a program; its text says what to do.
     """
@@ -53,8 +56,10 @@ def load(settings: CaptureSettings) -> Capture:
         capture.ignore(os.getpid())
         for pid in settings.ignore_pids:
             capture.ignore(pid)
-        capture.rewatch(settings.watch, settings.exclude)
         capture.enable(ops)
+        if first is not None:
+            first(capture, ops)
+        capture.rewatch(settings.watch, settings.exclude)
     except BaseException:
         capture.close()
         raise

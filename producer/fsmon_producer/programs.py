@@ -119,6 +119,12 @@ class Capture:
         cursors = self._bpf[b"cursors"]
         cursors[ctypes.c_int(0)] = cursors.Leaf(position, seq)
 
+    def begin(self, position: int) -> None:
+        """Count from 0 again, ``position`` of the ring being seq 0; only while nothing is watched."""
+        self._bpf[b"outcomes"].clear()
+        self._bpf[b"uncovered"].clear()
+        self.write_cursor(position, 0)
+
     def sync_clock(self) -> None:
         """Tell the kernel how far wall time is from boot time; call it about once a second."""
         offset = time.clock_gettime_ns(time.CLOCK_REALTIME) - time.clock_gettime_ns(time.CLOCK_BOOTTIME)

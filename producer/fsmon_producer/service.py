@@ -15,11 +15,14 @@ from fsmon_producer.filter import Filter
 from fsmon_producer.identity import Session, new_session
 from fsmon_producer.output import AvroFile, JsonLines
 from fsmon_producer.pipeline import Pipeline
+from fsmon_producer.probe import Answer, probe, require
+from fsmon_producer.programs import Capture
 from fsmon_producer.publish import Cluster, Publisher
 from fsmon_producer.ring import Cursor, Ring
 from fsmon_producer.stop import Stop
 
 _log = logging.getLogger(__name__)
+_PROBE_RING = 1 << 20
 
 
 def run(config: Config, *, reread: Callable[[], Config] | None = None) -> int:
@@ -42,7 +45,8 @@ def run(config: Config, *, reread: Callable[[], Config] | None = None) -> int:
                 ignore_pids=config.ignore_pid,
                 ring_bytes=config.ring_size,
                 backend=config.backend,
-            )
+            ),
+            first=_must_answer,
         )
         open_things.callback(capture.close)
         ring = Ring(capture.ring_fd, capture.ring_bytes, Cursor(*capture.read_cursor()))
@@ -68,6 +72,27 @@ def run(config: Config, *, reread: Callable[[], Config] | None = None) -> int:
             drain_timeout=config.drain_timeout,
             between=rules.serve,
         ).run()
+
+
+def probed(backend: str) -> tuple[str, list[Answer]]:
+    """The backend taken, and what comes of one of each operation it can report; FatalError as for ``run``."""
+    answers: list[Answer] = []
+    capture = loader.load(
+        loader.CaptureSettings(watch=(), ring_bytes=_PROBE_RING, backend=backend),
+        first=lambda capture, ops: answers.extend(probe(capture, ops)),
+    )
+    with capture:
+        return capture.backend, answers
+
+
+def _must_answer(capture: Capture, ops: frozenset[str]) -> None:
+    """No session begins on programs that the kernel does not call; what of it does not work is said."""
+    silent = require(probe(capture, ops), capture.backend)
+    if silent:
+        _log.error(
+            "done and not captured at a trial: %s; `fsmon-producer check --probe` shows more",
+            ", ".join(silent),
+        )
 
 
 def _control(path: Path | None) -> Control | None:

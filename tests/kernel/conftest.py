@@ -11,7 +11,8 @@ import fastavro
 import pytest
 from fsmon_bpf.avro_encoder import STAMPED
 from fsmon_producer.loader import CaptureSettings, load
-from fsmon_producer.programs import Capture
+from fsmon_producer.probe import Answer, probe
+from fsmon_producer.programs import Capture, Counters
 from fsmon_producer.ring import Cursor, Ring
 from fsmon_schemas import FILE_EVENT
 
@@ -89,10 +90,16 @@ class Shared:
 
     def __init__(self) -> None:
         self._watch: Watch | None = None
+        self.answers: list[Answer] = []
+        self.after_probe: tuple[Counters, tuple[int, int]] | None = None
+
+    def _probe(self, capture: Capture, ops: frozenset[str]) -> None:
+        self.answers = probe(capture, ops)
+        self.after_probe = capture.counters(), capture.read_cursor()
 
     def with_paths(self, paths: tuple[Path, ...], exclude: tuple[Path, ...]) -> Watch:
         if self._watch is None:
-            self._watch = Watch(load(CaptureSettings(watch=(), ring_bytes=RING_BYTES)))
+            self._watch = Watch(load(CaptureSettings(watch=(), ring_bytes=RING_BYTES), first=self._probe))
         for path in exclude:
             self._watch.capture.watch(path, exclude=True)
         for path in paths:

@@ -182,6 +182,7 @@ def test_a_new_set_of_rules(
         found = Counter(event["path"] for event in watch.events())
         return [found[str(hand.path)] for hand in hands]
 
+    capture.rewatch([steady], [])
     assert capture.rewatch([steady, a, b], []) == ([a, b], [])
     assert seen() == [1, 1, 0]
     with pytest.raises(ConfigError, match=r"cannot watch .*missing: No such file"):

@@ -42,6 +42,7 @@ class Producer:
             text=True,
         )
         self.paths: list[str] = []
+        self.seqs: list[int] = []
         self.told: list[str] = []
         self._readers = [
             threading.Thread(target=self._read, args=(self.process.stdout, self._take_event)),
@@ -56,7 +57,9 @@ class Producer:
             take(line)
 
     def _take_event(self, line: str) -> None:
-        self.paths.append(json.loads(line)["path"])
+        event = json.loads(line)
+        self.paths.append(event["path"])
+        self.seqs.append(event["seq"])
 
     def wait_for(self, words: str) -> None:
         deadline = time.monotonic() + 60
@@ -141,6 +144,12 @@ def test_add_list_and_remove(ground: Ground) -> None:
     missing = ground.filter("add", str(ground.root / "nothing"))
     assert (missing.returncode, "No such file" in missing.stdout) == (1, True)
     assert "Traceback" not in wrong.stdout + missing.stdout
+
+
+def test_what_the_trial_at_the_start_did_is_not_among_the_events(ground: Ground) -> None:
+    assert ground.touched() == {"a"}
+    assert ground.producer.seqs == list(range(len(ground.producer.seqs)))
+    assert not any("fsmon-probe" in path for path in ground.producer.paths)
 
 
 def test_a_hangup_reads_the_file_again(ground: Ground) -> None:

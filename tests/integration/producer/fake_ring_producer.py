@@ -22,7 +22,7 @@ def main() -> None:
                 capture.counters().lost["ring_full"].clear()
                 time.sleep(0.001)
 
-    def load(_settings: loader.CaptureSettings) -> Any:
+    def load(_settings: loader.CaptureSettings, **_: Any) -> Any:
         threading.Thread(target=emit, daemon=True).start()
         return capture
 

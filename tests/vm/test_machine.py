@@ -1,7 +1,9 @@
 """The virtual machine itself: whose files the guest sees, what comes back, and how a broken guest ends."""
 
+import hashlib
 import io
 import socket
+import tempfile
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -36,6 +38,38 @@ def boot(state: Path) -> Boot:
         return status, out.getvalue().decode(), err.getvalue().decode()
 
     return run
+
+
+def test_a_guest_has_this_tree_and_changes_none_of_it(boot: Boot, state: Path) -> None:
+    mark = f"written-by-the-guest-{state.name}"
+    with tempfile.NamedTemporaryFile(dir="/tmp") as of_the_host:
+        status, out, err = boot(
+            f"""
+            uname -r; pwd; cat tests/vm/init | md5sum
+            touch {mark} && ls {mark}
+            stat -f -c %T / /tmp /sys/fs/bpf /sys/kernel/security /sys/kernel/debug /sys/kernel/tracing
+            touch /tmp/x && ls /tmp/x {of_the_host.name}
+            cat /sys/kernel/debug/sched/preempt
+            grep -o bpf /sys/kernel/security/lsm
+            modprobe ext4 && echo has-modules
+            echo kept > /run/vm/brought-back
+            echo to-stderr >&2
+            exit 42
+            """,
+            preempt="full",
+        )
+    release, directory, digest, *rest = out.splitlines()
+    assert status == 42
+    assert err.splitlines() == [
+        f"ls: cannot access '{of_the_host.name}': No such file or directory",
+        "to-stderr",
+    ]
+    assert (release, directory) == (kernel("6.1").release, str(ROOT))
+    assert digest.split()[0] == hashlib.md5((ROOT / "tests/vm/init").read_bytes()).hexdigest()
+    systems = ["overlayfs", "tmpfs", "bpf_fs", "securityfs", "debugfs", "tracefs"]
+    assert rest == [mark, *systems, "/tmp/x", "none voluntary (full) ", "bpf", "has-modules"]
+    assert not (ROOT / mark).exists()
+    assert (state / "brought-back").read_text() == "kept\n"
 
 
 def test_a_kernel_without_an_active_bpf_lsm_can_be_asked_for(boot: Boot) -> None:

@@ -1,6 +1,7 @@
 """fsmon itself on the local services: one producer and some consumers as processes of their own."""
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -25,7 +26,7 @@ class Deployment:
         self.directory = directory
         self.stack = Stack(directory)
         self.consumers: list[Process] = []
-        self.producer = Process("producer", directory)
+        self.producer = Process("producer", directory, tell=signal.SIGUSR1)
 
     @property
     def environment(self) -> dict[str, str]:
@@ -47,7 +48,7 @@ class Deployment:
     def start_consumers(self, count: int) -> None:
         """Start ``count`` consumers and wait until each of them owns partitions."""
         for number in range(1, count + 1):
-            self.consumers.append(Process(f"consumer-{number}", self.directory))
+            self.consumers.append(Process(f"consumer-{number}", self.directory, tell=signal.SIGUSR1))
             self.restart_consumer(-1)
         with self.database() as database:
             owners = partial(number_of, database, "SELECT count(DISTINCT backend_pid) FROM offsets")

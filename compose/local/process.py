@@ -14,6 +14,7 @@ from pathlib import Path
 from fsmon_schemas.errors import FsmonError
 
 _POLL_SECONDS = 0.02
+_TELL_SECONDS = 1.0
 
 
 class ServiceError(FsmonError):
@@ -23,8 +24,10 @@ class ServiceError(FsmonError):
 class Process:
     """One program with a log and a pid file in ``directory``; owns neither data nor ports."""
 
-    def __init__(self, name: str, directory: Path) -> None:
+    def __init__(self, name: str, directory: Path, *, tell: signal.Signals | None = None) -> None:
+        """``tell`` makes the program write into its log what it is doing, for when it does not get ready."""
         self.name = name
+        self._tell = tell
         self.directory = directory
         self.log = directory / f"{name}.log"
         self._pid_file = directory / f"{name}.pid"
@@ -69,6 +72,7 @@ class Process:
                 self._forget()
                 raise ServiceError(f"{self.name} ended while it started; {self._tail()}")
             if time.monotonic() > deadline:
+                self._ask()
                 self.kill()
                 raise ServiceError(f"{self.name} was not ready after {timeout:.0f} s; {self._tail()}")
             time.sleep(_POLL_SECONDS)
@@ -92,6 +96,12 @@ class Process:
             os.kill(pid, signal.SIGKILL)
             self._gone_within(60)
         return self._forget()
+
+    def _ask(self) -> None:
+        pid = self.pid
+        if pid is not None and self._tell is not None:
+            os.kill(pid, self._tell)
+            time.sleep(_TELL_SECONDS)
 
     def _gone_within(self, timeout: float) -> bool:
         deadline = time.monotonic() + timeout

@@ -1,5 +1,6 @@
 """The command line of the consumer side: options in, exit codes out (0 done, 1 failed, 2 configuration)."""
 
+import faulthandler
 import json
 import os
 import signal
@@ -216,5 +217,6 @@ def _complain(text: str) -> None:
 
 
 def main() -> None:
-    """Entry point of the script ``fsmon-consumer``."""
+    """Entry point of the script ``fsmon-consumer``; SIGUSR1 makes any command say where it is."""
+    faulthandler.register(signal.SIGUSR1)
     app()

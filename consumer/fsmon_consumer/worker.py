@@ -48,6 +48,7 @@ class Worker:
     def run(self) -> None:
         """Consume until ``stop``. The flush at hand is finished; what was not flushed is read again."""
         wait_for = self._patience.wait_for
+        _log.info("connecting to PostgreSQL, then to Kafka at %s", self._config.bootstrap_servers)
         try:
             wait_for("PostgreSQL", self._holdings.open)
             cluster_id = wait_for("Kafka", self._cluster.cluster_id)

@@ -1,8 +1,10 @@
 """The command line of the producer."""
 
+import faulthandler
 import logging
 import os
 import shlex
+import signal
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -37,7 +39,11 @@ _ADMIN_SECONDS = 5.0
 
 
 def main() -> None:
-    """Run the command; errors made on purpose become one line and their exit code."""
+    """Run the command; errors made on purpose become one line and their exit code.
+
+    SIGUSR1 makes any command say where it is.
+    """
+    faulthandler.register(signal.SIGUSR1)
     try:
         app()
     except FsmonError as error:

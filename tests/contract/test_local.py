@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+import sys
 import time
 from importlib.util import find_spec
 from pathlib import Path
@@ -36,6 +37,17 @@ def test_a_service_that_is_never_ready_is_not_left_running(tmp_path: Path) -> No
         process.wait(_no, timeout=0.1)
     assert pid is not None
     assert not Path(f"/proc/{pid}").exists()
+
+
+@pytest.mark.parametrize("script", ["fsmon-consumer", "fsmon-producer"])
+def test_a_command_that_is_not_ready_tells_where_it_is(tmp_path: Path, script: str) -> None:
+    name = script.replace("-", "_")
+    process = Process("stuck", tmp_path, tell=signal.SIGUSR1)
+    stuck = f"import sys, time, {name}.cli as cli; cli.app = lambda: time.sleep(100); print('in', flush=True)"
+    process.launch([sys.executable, "-c", f"{stuck}; cli.main()"])
+    process.wait(lambda: "in" in process.log.read_text(), timeout=30)
+    with pytest.raises(ServiceError, match=r"(?s)was not ready.*in main"):
+        process.wait(_no, timeout=1)
 
 
 def test_what_ignores_term_is_killed(tmp_path: Path) -> None:

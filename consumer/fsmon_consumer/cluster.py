@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from confluent_kafka import (
-    ConsumerGroupTopicPartitions,
+    Consumer,
     KafkaError,
     KafkaException,
     TopicPartition,
@@ -53,6 +53,7 @@ class Cluster:
         self._config = config
         self._refusal: list[FatalError] = []
         self._admin = self._client()
+        self._onlooker: Any = None
 
     def _client(self) -> Any:
         settings = client_settings(self._config) | {"error_cb": self._heard}
@@ -123,33 +124,41 @@ class Cluster:
 
     def end_offsets(self, topics: Iterable[str]) -> dict[Place, int]:
         """The offset that the next message of each partition will get."""
-
-        def ask() -> list[Place]:
-            found = self._admin.list_topics(timeout=5).topics
-            return [
-                (topic, partition)
-                for topic in topics
-                if topic in found
-                for partition in found[topic].partitions
-            ]
-
-        return self._offsets(self._answer(ask), _LATEST)
+        return self._offsets(self._answer(lambda: self._partitions_of(topics)), _LATEST)
 
     def committed_by(self, place: Place | None = None) -> dict[Place, str]:
-        """The database ids in the group's committed metadata, of one partition or of all our topics'."""
-        places = [TopicPartition(*place)] if place is not None else None
-        request = ConsumerGroupTopicPartitions(self._config.group, places)
+        """The database ids in the group's committed metadata, of one partition or of all our topics'.
+
+        Asked by a consumer that never joins: librdkafka 2.16's list_consumer_group_offsets crashes
+        the process when a broker answers that it is not the coordinator (librdkafka issue 5040).
+        """
 
         def ask() -> dict[Place, str]:
-            [future] = self._admin.list_consumer_group_offsets([request], request_timeout=_TIMEOUT).values()
-            return {
-                (found.topic, found.partition): found.metadata
-                for found in future.result(_TIMEOUT).topic_partitions
-                if found.metadata and found.topic in (self._config.topic, self._config.reports_topic)
-            }
+            topics = (self._config.topic, self._config.reports_topic)
+            places = [place] if place is not None else self._partitions_of(topics)
+            if not places:
+                return {}
+            if self._onlooker is None:
+                settings = {
+                    "group.id": self._config.group,
+                    "enable.auto.commit": False,
+                    "error_cb": self._heard,
+                }
+                self._onlooker = made(Consumer, client_settings(self._config) | settings)
+            found = self._onlooker.committed([TopicPartition(*each) for each in places], timeout=_TIMEOUT)
+            for each in found:
+                if each.error is not None:
+                    raise KafkaException(each.error)
+            return {(each.topic, each.partition): each.metadata for each in found if each.metadata}
 
         committed: dict[Place, str] = self._answer(ask)
         return committed
+
+    def _partitions_of(self, topics: Iterable[str]) -> list[Place]:
+        found = self._admin.list_topics(timeout=5).topics
+        return [
+            (topic, partition) for topic in topics if topic in found for partition in found[topic].partitions
+        ]
 
     def _offsets(self, places: list[Place], spec: OffsetSpec) -> dict[Place, int]:
         def ask() -> dict[Place, int]:
@@ -169,15 +178,17 @@ class Cluster:
             return ask()
         except KafkaException as error:
             self._admin.poll(0)  # serves error_cb: only there stands that it was our credentials
-            self._admin = self._client()
+            self._renew()
             if self._refusal:
                 raise self._refusal[0] from error
             raise self._sorted(error) from error
         except TimeoutError as error:
-            # After a broker's restart a client may ask a coordinator that is gone for ever (seen with
-            # librdkafka 2.16 and list_consumer_group_offsets): the next question goes through a new one.
-            self._admin = self._client()
+            self._renew()
             raise self._away("does not answer in time") from error
+
+    def _renew(self) -> None:
+        """After a broker's restart a client may for ever ask a coordinator that is gone (librdkafka 2.16)."""
+        self._admin, self._onlooker = self._client(), None
 
     def _sorted(self, error: KafkaException) -> FsmonError:
         cause: KafkaError = error.args[0]

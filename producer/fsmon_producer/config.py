@@ -129,7 +129,7 @@ def _pids(value: Any) -> tuple[int, ...]:
 
 def _ring_size(value: Any) -> int:
     text = str(value).strip().upper().removesuffix("B").removesuffix("I")
-    number, unit = (text[:-1], text[-1]) if text[-1:] in _SIZE_UNITS else (text, "")
+    number, unit = (text[:-1], text[-1]) if text and text[-1] in _SIZE_UNITS else (text, "")
     size = int(number) * _SIZE_UNITS[unit] if number.isdecimal() else 0
     if size < _PAGE or size & (size - 1):
         raise ValueError(f"{value!r} should be a power of two of at least 4K, as 64M")

@@ -6,6 +6,7 @@ Run as a program by test_command.py: arguments are the events to emit, then fsmo
 import sys
 import threading
 import time
+from contextlib import suppress
 from typing import Any
 
 from fsmon_producer import cli, loader, service
@@ -17,6 +18,10 @@ def main() -> None:
     capture = FakeCapture(1 << 20)
 
     def emit() -> None:
+        with suppress(ValueError):  # the ring was closed: the producer has ended before the last event
+            emit_all()
+
+    def emit_all() -> None:
         for number in range(events):
             while capture.emit_event(pid=number) is None:
                 capture.counters().lost["ring_full"].clear()

@@ -7,6 +7,8 @@ import pytest
 from fsmon_producer.config import Config, check_runnable, resolve
 from fsmon_producer.kafka import check_settings, client_settings, producer_settings
 from fsmon_schemas.errors import ConfigError
+from hypothesis import HealthCheck, settings
+from hypothesis import example as example_
 from hypothesis import given as given_
 from hypothesis import strategies as st
 
@@ -154,7 +156,9 @@ values = st.recursive(
 )
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)  # on a busy machine
 @given_(st.dictionaries(st.sampled_from([option.name for option in fields(Config)]), values, max_size=4))
+@example_({"ring_size": ""})
 def test_no_value_does_worse_than_a_configuration_error(given: dict[str, Any]) -> None:
     with contextlib.suppress(ConfigError):
         assert isinstance(resolve(given, None), Config)

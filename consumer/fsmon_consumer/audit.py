@@ -16,7 +16,7 @@ either: it is never shown as 0.
 """
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any
@@ -42,6 +42,16 @@ class Report:
     acked_offset: int | None
     lost: Mapping[str, int]
     uncovered: Mapping[str, int]
+    operations: Sequence[Mapping[str, Any]] = ()
+
+    @property
+    def lost_by_operation(self) -> dict[str, dict[str, int]]:
+        """Of each stage, the events lost there by operation; a report of an older producer has none."""
+        found: dict[str, dict[str, int]] = {}
+        for operation in self.operations:
+            for stage, events in operation.get("lost_by_stage", {}).items():
+                found.setdefault(stage, {})[operation["op"]] = events
+        return found
 
 
 @dataclass(frozen=True)
@@ -62,6 +72,7 @@ class Session:
     uncovered: Mapping[str, int]
     holes: tuple[tuple[int, int], ...] = ()
     note: str = ""
+    lost_by_operation: Mapping[str, Mapping[str, int]] = field(default_factory=dict)  # stage -> op -> events
 
 
 @dataclass(frozen=True)
@@ -137,7 +148,7 @@ def account(
         unaccounted = None
     return Session(
         *identity, report.state, captured, stored, duplicates, dead, expired, in_flight, unaccounted,
-        report.lost, report.uncovered, _holes(seen, horizon), note,
+        report.lost, report.uncovered, _holes(seen, horizon), note, report.lost_by_operation,
     )  # fmt: skip
 
 
@@ -161,8 +172,8 @@ def audit(
     next_offsets: dict[Place, int] = {(name, partition): offset for name, partition, offset, _ in offsets}
     read = []
     for host_id, session, *fields in sessions:
-        report = Report(*fields[:10]) if fields[0] is not None else None
-        read.append(((host_id, session), report, Ranges.parse(fields[10]), tuple(fields[11:])))
+        report = Report(*fields[:11]) if fields[0] is not None else None
+        read.append(((host_id, session), report, Ranges.parse(fields[11]), tuple(fields[12:])))
     accounts = []
     for index, (identity, report, seen, counts) in enumerate(read):
         place = (topic, report.acked_partition if report and report.acked_partition is not None else -1)

@@ -69,7 +69,7 @@ def _remarks(each: Session) -> Iterator[str]:
     if each.note and each.unaccounted != 0:
         yield f"{name}: {each.note}"
     if any(each.lost.values()):
-        yield f"{name}: lost before the ring: {_counts(each.lost)}"
+        yield f"{name}: lost before the ring: {_losses(each)}"
     if any(each.uncovered.values()):
         yield f"{name}: calls this backend cannot see into: {_counts(each.uncovered)}"
     if each.holes:
@@ -79,6 +79,15 @@ def _remarks(each: Session) -> Iterator[str]:
         )
         more = f" and {len(each.holes) - _SHOWN_HOLES} more ranges" if len(each.holes) > _SHOWN_HOLES else ""
         yield f"{name}: seqs missing: {shown}{more}"
+
+
+def _losses(each: Session) -> str:
+    told = []
+    for stage, count in sorted(each.lost.items()):
+        by_operation = _counts(each.lost_by_operation.get(stage, {}))
+        if count:
+            told.append(f"{stage} {count:,}" + (f" ({by_operation})" if by_operation else ""))
+    return ", ".join(told)
 
 
 def _counts(counts: Mapping[str, int]) -> str:

@@ -2,7 +2,7 @@
 
 import io
 import time
-from collections import Counter
+from collections import defaultdict
 from importlib.metadata import version
 from typing import Any
 
@@ -60,13 +60,20 @@ class Reporter:
 
 
 def _operations(counters: Counters) -> list[dict[str, Any]]:
-    lost: Counter[str] = Counter()
-    for events in counters.lost.values():
-        lost.update(events)
+    lost: defaultdict[str, dict[str, int]] = defaultdict(dict)
+    for stage, by_op in counters.lost.items():
+        for op, events in by_op.items():
+            if events:
+                lost[op][stage] = events
+    emitted = {op: events for op, events in counters.emitted.items() if events}
     return [
-        {"op": op, "emitted": counters.emitted.get(op, 0), "lost": lost[op]}
-        for op in sorted(counters.emitted.keys() | lost.keys())
-        if counters.emitted.get(op) or lost[op]
+        {
+            "op": op,
+            "emitted": emitted.get(op, 0),
+            "lost": sum(lost.get(op, {}).values()),
+            "lost_by_stage": lost.get(op, {}),
+        }
+        for op in sorted(emitted.keys() | lost.keys())
     ]
 
 

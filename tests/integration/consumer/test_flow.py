@@ -1,5 +1,6 @@
 """Messages to rows on the real services: everything once, and the account of it."""
 
+import json
 import os
 import random
 import signal
@@ -58,7 +59,8 @@ def test_rows_are_what_was_sent(site: Site, make_fleet: MakeFleet, registry: Sch
     fleet = make_fleet(2, registry=registry.url)
     with consumer(site):
         fleet.send(1100)
-        fleet.report(uncovered={"io_uring": 3}, lost={"ring_full": 2})
+        lost = {"op": "write", "emitted": 9, "lost": 2, "lost_by_stage": {"ring_full": 2}}
+        fleet.report(uncovered={"io_uring": 3}, lost={"ring_full": 2}, operations=[lost])
         assert_all_stored(site, fleet)
     with psycopg.connect(site.dsn) as connection:
         cursor = connection.execute("SELECT * FROM file_events")
@@ -73,7 +75,9 @@ def test_rows_are_what_was_sent(site: Site, make_fleet: MakeFleet, registry: Sch
         assert row == expected
     audit = site.command("audit")
     assert audit.returncode == 0
-    assert "ring_full 2" in audit.stdout
+    assert "ring_full 2 (write 2)" in audit.stdout
+    sessions = json.loads(site.command("audit", "--format=json").stdout)["sessions"]
+    assert [each["lost_by_operation"] for each in sessions] == [{"ring_full": {"write": 2}}] * 2
     assert "io_uring 3" in audit.stdout
     assert site.value("SELECT count(*) FROM ecs_file_events WHERE \"event.outcome\" = 'failure'") > 0
     assert site.value(

@@ -24,7 +24,7 @@ def main() -> None:
     def emit_all() -> None:
         for number in range(events):
             while capture.emit_event(pid=number) is None:
-                capture.counters().lost["ring_full"].clear()
+                capture.counted.lost["ring_full"].clear()
                 time.sleep(0.001)
 
     def load(_settings: loader.CaptureSettings, **_: Any) -> Any:

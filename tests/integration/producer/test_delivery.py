@@ -17,7 +17,7 @@ def test_events_arrive_in_order_in_one_partition_and_the_ring_is_given_back(
     host = ProducingHost(kafka.bootstrap, topics, ring_bytes=1 << 18).start()
     for number in range(5000):
         while host.capture.emit_event(pid=number) is None:
-            host.capture.counters().lost["ring_full"].clear()
+            host.capture.counted.lost["ring_full"].clear()
     assert host.stop() == 0
     events = arrived(kafka.bootstrap, topics.events, topics.partitions)
     assert [event.value["seq"] for event in events] == list(range(5000))
@@ -84,8 +84,8 @@ def test_reports_tell_start_progress_and_end(kafka: Broker, topics: Topics) -> N
     host = ProducingHost(kafka.bootstrap, topics, report_interval=0.2).start()
     for _ in range(100):
         host.capture.emit_event(op="read")
-    host.capture.counters().lost["ring_full"]["write"] = 3
-    host.capture.counters().uncovered["io_uring"] = 9
+    host.capture.counted.lost["ring_full"]["write"] = 3
+    host.capture.counted.uncovered["io_uring"] = 9
     wait_until(lambda: host.publisher.reports_acknowledged >= 3)
     assert host.stop("SIGTERM") == 0
     reports = [report.value for report in arrived(kafka.bootstrap, topics.reports, 1)]
@@ -96,8 +96,8 @@ def test_reports_tell_start_progress_and_end(kafka: Broker, topics: Topics) -> N
     assert last["lost"] == {"ring_full": 3}
     assert last["uncovered"] == {"io_uring": 9}
     assert last["operations"] == [
-        {"op": "read", "emitted": 100, "lost": 0},
-        {"op": "write", "emitted": 0, "lost": 3},
+        {"op": "read", "emitted": 100, "lost": 0, "lost_by_stage": {}},
+        {"op": "write", "emitted": 0, "lost": 3, "lost_by_stage": {"ring_full": 3}},
     ]
     events = arrived(kafka.bootstrap, topics.events, topics.partitions)
     assert (last["acked_partition"], last["acked_offset"]) == (events[-1].partition, events[-1].offset)
@@ -121,9 +121,9 @@ def test_losses_in_the_kernel_are_said(
     kafka: Broker, topics: Topics, caplog: pytest.LogCaptureFixture
 ) -> None:
     host = ProducingHost(kafka.bootstrap, topics, report_interval=0.1).start()
-    host.capture.counters().lost["ring_full"]["write"] = 3
+    host.capture.counted.lost["ring_full"]["write"] = 3
     wait_until(lambda: "3 events could not be captured, 3 in all" in caplog.text)
-    host.capture.counters().lost["ring_full"]["read"] = 4
+    host.capture.counted.lost["ring_full"]["read"] = 4
     wait_until(lambda: "4 events could not be captured, 7 in all" in caplog.text)
     assert "lost (ring_full) 7" in caplog.text
     assert host.stop() == 0

@@ -83,12 +83,18 @@ def test_a_session_cut_off_by_a_restart_has_an_unknown_tail() -> None:
 
 
 def test_the_table_names_what_is_wrong() -> None:
-    lossy = replace(ENDED, lost={"ring_full": 7, "oversize": 0}, uncovered={"io_uring": 2})
+    operations = [
+        {"op": "read", "emitted": 9, "lost": 2, "lost_by_stage": {"ring_full": 2}},
+        {"op": "write", "emitted": 9, "lost": 6, "lost_by_stage": {"ring_full": 5, "storage": 1}},
+        {"op": "open", "emitted": 9, "lost": 0, "lost_by_stage": {}},
+    ]
+    lost = {"ring_full": 7, "storage": 1, "oversize": 0}
+    lossy = replace(ENDED, lost=lost, uncovered={"io_uring": 2}, operations=operations)
     text = "\n".join(
         audit_table(Audit([audited(lossy, [(0, 50), (53, 100)], 501)], {"h": 3}, {"t[0]": 9}, 4))
     )
     for words in (
-        "ring_full 7",
+        "ring_full 7 (read 2, write 5), storage 1 (write 1)",
         "io_uring 2",
         "50-52",
         "NOT complete: 3 events",

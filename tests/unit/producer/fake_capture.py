@@ -88,7 +88,7 @@ class FakeCapture:
         self.detached = self.closed = False
         self.clock_syncs = 0
         self.rules: dict[Path, bool] = {}
-        self._counters = FakeCounters()
+        self.counted = FakeCounters()
 
     @property
     def consumer(self) -> int:
@@ -111,12 +111,12 @@ class FakeCapture:
             size = (len(payload) + 15) & -8
             position = self.producer
             if position + size - self.consumer > self.ring_bytes - 1:
-                self._counters.lost["ring_full"][op] += 1
+                self.counted.lost["ring_full"][op] += 1
                 return None
             self._put(position, struct.pack("<II", len(payload) | bits, 0) + payload)
             struct.pack_into("<Q", self._map, PAGE, position + size)
             if not bits & DISCARDED:
-                self._counters.emitted[op] += 1
+                self.counted.emitted[op] += 1
             if not bits & BUSY and self.consumer == position:
                 self.woken = True
                 self.changed.notify_all()
@@ -137,7 +137,10 @@ class FakeCapture:
             self.changed.notify_all()
 
     def counters(self) -> FakeCounters:
-        return self._counters
+        """A snapshot, as the kernel's: a test may count on in ``counted`` meanwhile."""
+        lost = {stage: dict.copy(by_op) for stage, by_op in self.counted.lost.copy().items()}
+        emitted, uncovered = dict.copy(self.counted.emitted), self.counted.uncovered.copy()
+        return FakeCounters(Counter(emitted), {s: Counter(by_op) for s, by_op in lost.items()}, uncovered)
 
     def read_cursor(self) -> tuple[int, int]:
         return self.cursors[-1][0] if self.cursors else Cursor(0, 0)

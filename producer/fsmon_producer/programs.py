@@ -85,8 +85,11 @@ class Capture:
         return self._watches.list()
 
     def follow_names(self) -> list[Path]:
-        """Watch what stands now where another file was named, and say which; call it about once a second."""
-        return self._watches.follow_names()
+        """Watch what stands now where another file was named, and say which; call it about once a second.
+
+        Nothing is looked at any more once the programs are detached: they tell the inodes.
+        """
+        return self._watches.follow_names() if self._attached else []
 
     def ignore(self, pid: int) -> None:
         """Report nothing that this process does."""

@@ -2,6 +2,7 @@
 
 import io
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,12 +42,13 @@ class Programs:
     driver: Path
     noop: Path
     uncovered: Path
+    storm: Path
 
 
 @pytest.fixture(scope="session")
 def programs(tmp_path_factory: pytest.TempPathFactory) -> Programs:
     folder = tmp_path_factory.mktemp("programs")
-    for name in ("driver", "noop", "uncovered"):
+    for name in Programs.__annotations__:
         command = [
             "gcc",
             "-static",
@@ -58,7 +60,7 @@ def programs(tmp_path_factory: pytest.TempPathFactory) -> Programs:
             str(HERE / f"{name}.c"),
         ]
         subprocess.run(command, check=True)
-    return Programs(folder / "driver", folder / "noop", folder / "uncovered")
+    return Programs(*(folder / name for name in Programs.__annotations__))
 
 
 class Watch:
@@ -79,6 +81,19 @@ class Watch:
             self.ring.release(batch.end)
             if not self.ring.behind:
                 return bodies
+
+    def bodies_until(self, process: "subprocess.Popen[str]") -> list[bytes]:
+        """What is captured until the process ends, the ring emptied all the while."""
+        bodies = []
+        while process.poll() is None:
+            bodies += self.bodies()
+            time.sleep(0.005)
+        return bodies + self.bodies()
+
+    def leave_room(self, room: int) -> None:
+        """Make the ring as full as one whose reader is far behind, until something is read."""
+        position, seq = self.ring.cursor
+        self.ring.release(Cursor((position + room - self.capture.ring_bytes) % 2**64, seq))
 
     def close(self) -> None:
         self.ring.close()
@@ -106,6 +121,11 @@ class Shared:
             self._watch.capture.watch(path)
         return self._watch
 
+    def without(self, rules: list[tuple[Path, bool]]) -> None:
+        for path, exclude in rules:
+            assert self._watch is not None
+            self._watch.capture.unwatch(path, exclude=exclude)
+
     def close(self) -> None:
         if self._watch is not None:
             self._watch.close()
@@ -122,14 +142,17 @@ def shared() -> Iterator[Shared]:
 def watching(shared: Shared) -> Iterator[Callable[..., Watch]]:
     """Watch paths by the shared capture, or with settings by one of their own that ends with the module."""
     own: list[Watch] = []
+    rules: list[tuple[Path, bool]] = []
 
     def start(*paths: Path, exclude: tuple[Path, ...] = (), **settings: Any) -> Watch:
         if not settings:
+            rules.extend([(path, True) for path in exclude] + [(path, False) for path in paths])
             return shared.with_paths(paths, exclude)
         settings.setdefault("ring_bytes", RING_BYTES)
         own.append(Watch(load(CaptureSettings(watch=paths, exclude=exclude, **settings))))
         return own[-1]
 
     yield start
+    shared.without(rules)
     for watch in own:
         watch.close()

@@ -83,6 +83,10 @@ def run(
     takeover_after: Annotated[
         str | None, typer.Option(help="A worker holding a partition's lock that long is cut off (5s).")
     ] = None,
+    metrics: Annotated[
+        str | None,
+        typer.Option(help="Serve figures for Prometheus on [HOST:]PORT, at /metrics (off; 127.0.0.1)."),
+    ] = None,
     config: Config = None,
     log_level: LogLevel = None,
 ) -> None:

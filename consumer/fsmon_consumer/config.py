@@ -44,6 +44,7 @@ class ConsumerConfig:
     future_limit: timedelta = timedelta(days=1)
     partitions_ahead: int = 6
     takeover_after: timedelta = timedelta(seconds=5)
+    metrics: tuple[str, int] | None = None  # host, port
     log_level: str = "info"
 
 
@@ -154,6 +155,13 @@ def _duration(value: object) -> timedelta:
     return timedelta(seconds=seconds)
 
 
+def _address(value: object) -> tuple[str, int]:
+    host, _, port = str(value).rpartition(":")
+    if not port.isdecimal() or int(port) > 65535:
+        raise ValueError(f"{value!r} is neither PORT nor HOST:PORT")
+    return host.strip("[]") or "127.0.0.1", int(port)
+
+
 def _pairs(value: object) -> dict[str, str]:
     """A TOML table, KEY=VALUE items, or one text of such items in shell quoting."""
     if isinstance(value, Mapping):
@@ -193,6 +201,7 @@ _CONVERTERS: dict[str, Callable[[Any], Any]] = {
     "future_limit": _duration,
     "partitions_ahead": _count,
     "takeover_after": _duration,
+    "metrics": _address,
     "log_level": _one_of(_LOG_LEVELS),
 }
 assert set(_CONVERTERS) == {item.name for item in fields(ConsumerConfig)}

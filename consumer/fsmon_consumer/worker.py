@@ -6,6 +6,7 @@ Between them stand the inbox (bounded) and a queue of orders for the poller.
 
 import logging
 import threading
+from contextlib import ExitStack
 from datetime import UTC, datetime
 
 from fsmon_consumer.absent import AbsentTopics
@@ -15,6 +16,7 @@ from fsmon_consumer.config import ConsumerConfig
 from fsmon_consumer.flush import Flushed, flush
 from fsmon_consumer.holdings import Holdings
 from fsmon_consumer.inbox import Inbox
+from fsmon_consumer.metrics import Metrics
 from fsmon_consumer.partitions import PartitionPlan
 from fsmon_consumer.patience import Patience, StoppedError
 from fsmon_consumer.poller import Orders, Poller, Reclaim, Stored
@@ -39,6 +41,7 @@ class Worker:
         self._decoder = Decoder(config.reports_topic, WriterSchemas(config.registry).find)
         self._plan = PartitionPlan(ahead=config.partitions_ahead, retention=config.retention)
         self._absent = AbsentTopics([config.topic, config.reports_topic], self._cluster.absent)
+        self._metrics: Metrics | None = None
         self._failure: BaseException | None = None
 
     def stop(self) -> None:
@@ -47,6 +50,23 @@ class Worker:
 
     def run(self) -> None:
         """Consume until ``stop``. The flush at hand is finished; what was not flushed is read again."""
+        with ExitStack() as open_things:
+            if self._config.metrics is not None:
+                self._metrics = self._metrics_on(self._config.metrics)
+                open_things.callback(self._metrics.close)
+            self._run()
+
+    def _metrics_on(self, address: tuple[str, int]) -> Metrics:
+        """They ask Kafka by a client of their own, in the thread of a scrape."""
+        cluster, topics = Cluster(self._config), (self._config.topic, self._config.reports_topic)
+        claims = self._holdings.claims
+        return Metrics(
+            address,
+            end_offsets=lambda: cluster.end_offsets(topics),
+            next_offsets=lambda: {place: claim.next_offset for place, claim in dict(claims).items()},
+        )
+
+    def _run(self) -> None:
         wait_for = self._patience.wait_for
         _log.info("connecting to PostgreSQL, then to Kafka at %s", self._config.bootstrap_servers)
         try:
@@ -119,6 +139,8 @@ class Worker:
             )
             refused = refuse(batch, str(error))
             flushed = wait_for("PostgreSQL", lambda: self._flush(refused))
+        if self._metrics is not None:
+            self._metrics.count(flushed.tallies)
         for place, tally in flushed.tallies.items():
             _log.debug("%s[%d]: %s", *place, tally)
             if tally.dead:

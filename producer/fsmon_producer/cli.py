@@ -69,6 +69,7 @@ def run(
     drain_timeout: options.DrainTimeout = None,
     kafka: options.Kafka = None,
     control: options.Control = None,
+    metrics: options.Metrics = None,
     config: options.ConfigFile = None,
     log_level: options.LogLevel = None,
 ) -> None:

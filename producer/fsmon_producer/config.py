@@ -54,6 +54,7 @@ class Config:
     kafka: Mapping[str, str] = field(default_factory=dict, repr=False)  # may hold passwords
     log_level: str = "info"
     control: Path | None = None  # CONTROL, if that is free
+    metrics: tuple[str, int] | None = None  # host, port
 
 
 def resolve(given: Mapping[str, Any], file: Path | None) -> Config:
@@ -114,6 +115,13 @@ def _paths(value: Any) -> tuple[Path, ...]:
 
 def _path(value: Any) -> Path:
     return Path(value).absolute()
+
+
+def _address(value: Any) -> tuple[str, int]:
+    host, _, port = str(value).rpartition(":")
+    if not port.isdecimal() or int(port) > 65535:
+        raise ValueError(f"{value!r} should be PORT or HOST:PORT")
+    return host.strip("[]") or "127.0.0.1", int(port)
 
 
 def _operations(value: Any) -> frozenset[str]:
@@ -202,4 +210,5 @@ _CHECKS: dict[str, Callable[[Any], Any]] = {
     "kafka": _settings,
     "log_level": _one_of(LOG_LEVELS),
     "control": _path,
+    "metrics": _address,
 }

@@ -133,6 +133,14 @@ Control = Annotated[
         help=f"Where `fsmon-producer filter` reaches this producer; one socket each. Default: {CONTROL}.",
     ),
 ]
+Metrics = Annotated[
+    str | None,
+    typer.Option(
+        metavar="[HOST:]PORT",
+        envvar="FSMON_METRICS",
+        help="Serve figures for Prometheus there, at /metrics. Default: not at all; host: 127.0.0.1.",
+    ),
+]
 Partitions = Annotated[
     int, typer.Option(min=1, help="Partitions of the topic of events; a host's session stays in one.")
 ]

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from fsmon_producer.capture import Capture
 from fsmon_producer.destination import Destination, InterruptedPublishError
 from fsmon_producer.identity import Session
+from fsmon_producer.metrics import Figures
 from fsmon_producer.output import OutputClosedError
 from fsmon_producer.report import Reporter
 from fsmon_producer.ring import Ring
@@ -47,8 +48,12 @@ class Pipeline:
         report_interval: float,
         drain_timeout: float,
         between: Callable[[], None] = lambda: None,
+        meter: Callable[[Figures], None] | None = None,
     ) -> None:
-        """``between`` is called between two batches: what else the thread that owns the capture has to do."""
+        """``between`` is called between two batches: what else the thread that owns the capture has to do.
+
+        ``meter`` is given the figures about once a second.
+        """
         self._capture = capture
         self._ring = ring
         self._to = destination
@@ -57,6 +62,7 @@ class Pipeline:
         self._report_interval = report_interval
         self._drain_timeout = drain_timeout
         self._between = between
+        self._meter = meter
         self._reporter = Reporter(session, capture.backend)
         self._stamp: Stamp | None = None
         self._released = ring.cursor
@@ -86,6 +92,8 @@ class Pipeline:
                 _log.warning(
                     "%s is another file now, as after an editor's save: watching that one, too", path
                 )
+            if self._meter is not None:
+                self._meter(self._measured())
             self._next_clock = now + _CLOCK_INTERVAL
         if now >= self._next_look:
             self._look_for_losses()
@@ -191,6 +199,10 @@ class Pipeline:
                 "%d events could not be captured, %d in all: %s", lost - self._lost, lost, self._figures()
             )
             self._lost = lost
+
+    def _measured(self) -> Figures:
+        used = self._ring.behind + self._ring.cursor.position - self._released.position
+        return Figures(self._capture.counters(), self._to.acknowledged.cursor.seq, used)
 
     def _figures(self) -> str:
         counts = self._stamp.counts if self._stamp else StampCounts()

@@ -13,6 +13,7 @@ from fsmon_producer.control import Control
 from fsmon_producer.destination import Destination
 from fsmon_producer.filter import Filter
 from fsmon_producer.identity import Session, new_session
+from fsmon_producer.metrics import Metrics
 from fsmon_producer.output import AvroFile, JsonLines
 from fsmon_producer.pipeline import Pipeline
 from fsmon_producer.probe import Answer, probe, require
@@ -61,6 +62,11 @@ def run(config: Config, *, reread: Callable[[], Config] | None = None) -> int:
             capture.backend,
             capture.ring_bytes >> 10,
         )
+        meter = None
+        if config.metrics is not None:
+            metrics = Metrics(config.metrics, session, capture.backend, capture.ring_bytes)
+            open_things.callback(metrics.close)
+            meter = metrics.update
         rules = Filter(capture, config, control=control, reread=reread)
         return Pipeline(
             capture,
@@ -71,6 +77,7 @@ def run(config: Config, *, reread: Callable[[], Config] | None = None) -> int:
             report_interval=config.report_interval,
             drain_timeout=config.drain_timeout,
             between=rules.serve,
+            meter=meter,
         ).run()
 
 

@@ -1,6 +1,7 @@
 """Bad input gets a clear message and the right exit code; the partition commands work."""
 
 import time
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -11,6 +12,7 @@ from fix_registry import SchemaRegistry
 from fsmon_schemas.framing import confluent_prefix
 from generator import Fleet
 from integration.consumer.running import Site, consumer, refused, remake, wait_until
+from local.ports import ports
 
 pytestmark = pytest.mark.services
 MakeFleet = Callable[..., Fleet]
@@ -169,3 +171,28 @@ def test_every_command_has_help(site: Site) -> None:
         done = site.command(*command, "--help")
         assert done.returncode == 0
         assert len(done.stdout) > 100
+
+
+def test_metrics_count_what_is_stored_and_how_far_behind_it_is(site: Site, make_fleet: MakeFleet) -> None:
+    (port,) = ports(site.directory / "metrics", 1)
+    fleet = make_fleet(2)
+
+    def scraped() -> str:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=30) as response:
+            return str(response.read().decode())
+
+    def lags() -> dict[str, str]:
+        shown = [line.split() for line in scraped().splitlines()]
+        return {line[0]: line[1] for line in shown if line[0].startswith("fsmon_consumer_lag_messages{")}
+
+    with consumer(site, f"--metrics={port}") as running:
+        fleet.send(500)
+        fleet.report()
+        running.wait_for("consuming")
+        stored = f'fsmon_consumer_messages_total{{outcome="stored",topic="{site.events}"}} 1000.0'
+        wait_until(lambda: stored in scraped(), describe=scraped)
+        wait_until(lambda: len(lags()) > 1 and set(lags().values()) == {"0.0"}, describe=scraped)
+        assert "fsmon_consumer_kafka_up 1.0" in scraped()
+        taken = refused(site, 2, "run", f"--metrics={port}")
+        assert f"--metrics 127.0.0.1:{port}: Address already in use" in taken
+    assert "neither PORT nor HOST:PORT" in refused(site, 2, "run", "--metrics=x")

@@ -7,6 +7,8 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from fix_kafka import Broker, Topics
 from fix_registry import SchemaRegistry
 from fsmon_schemas.framing import RegistryId, split_frame
 from integration.producer.producing_host import arrived, values_of, wait_until
+from local.ports import ports
 
 pytestmark = pytest.mark.services
 
@@ -146,6 +149,33 @@ def test_an_avro_file_holds_everything(tmp_path: Path) -> None:
     assert [event["seq"] for event in events] == list(range(3000))
 
 
+def test_metrics_are_the_figures_of_the_session(tmp_path: Path) -> None:
+    (port,) = ports(tmp_path / "metrics", 1)
+    producer = start(3000, f"--output={tmp_path}/events.avro", "--host-id=h", f"--metrics={port}")
+
+    def scraped() -> str:
+        with (
+            contextlib.suppress(ConnectionError, urllib.error.URLError),
+            urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as response,
+        ):
+            return str(response.read().decode())
+        return ""
+
+    wait_until(lambda: "fsmon_acknowledged_events_total 3000.0" in scraped())
+    shown = scraped().splitlines()
+    assert 'fsmon_captured_events_total{op="write"} 3000.0' in shown
+    assert "fsmon_ring_used_bytes 0.0" in shown
+    assert "fsmon_ring_bytes 1.048576e+06" in shown
+    assert any(line.startswith("fsmon_capture_info{") and 'host_id="h"' in line for line in shown)
+    taken = start(0, "--output=-", f"--metrics={port}")
+    _, told = taken.communicate(timeout=30)
+    assert (taken.returncode, f"--metrics 127.0.0.1:{port}: Address already in use" in told) == (2, True), (
+        told
+    )
+    producer.terminate()
+    assert producer.wait(30) == 0
+
+
 def test_topics_are_created_checked_and_registered_and_used(kafka: Broker, registry: SchemaRegistry) -> None:
     name = f"made-{os.urandom(6).hex()}"
     topics = Topics(f"{name}.file-events", f"{name}.capture-reports", 3)
@@ -186,6 +216,7 @@ def test_a_topic_that_keeps_wrongly_is_told(kafka: Broker, topics: Topics) -> No
         (["run"], {}, 2, "nothing to watch: give --watch"),
         (["run", "--watch=/tmp"], {}, 2, "nowhere to send events: give --bootstrap-servers"),
         (["run", "--watch=/tmp", "--op=reed"], {}, 2, "no operation 'reed'; there are create, open, read"),
+        (["run", "--metrics=x"], {}, 2, "should be PORT or HOST:PORT"),
         (["run", "--report-interval=x"], {}, 2, "report-interval"),
         (["run"], {"FSMON_KAFKA": "acks=1"}, 2, "--kafka acks=1 is refused"),
         (["run", "--kafka=retries=2"], {}, 2, "--kafka retries=2 is refused"),

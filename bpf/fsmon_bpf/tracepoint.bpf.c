@@ -15,6 +15,7 @@
 #include "process.h"
 #include "emit.h"
 #include "ops/event.h"
+#include "ops/restart.h"
 #include "ops/fd.h"
 #include "ops/open.h"
 #include "ops/names.h"
@@ -29,20 +30,29 @@ BPF_PROG_ARRAY(bodies, 16);
 /* Index 0 of the bodies: no kind of call has it. */
 #define BODY_FINISH 0
 
+static __always_inline int report_call(struct bpf_raw_tracepoint_args *ctx, void *regs, struct call_row *row, u32 key,
+                                       s64 ret) {
+    struct scratch *s = scratch_here();
+    if (!s) return 0;
+    s->row = *row;
+    s->nr = key;
+    s->ret = ret;
+    s->side = 0;
+    read_args(s, regs, key);
+    bodies.call(ctx, row->kind);
+    return 0;
+}
+
 int on_sys_exit(struct bpf_raw_tracepoint_args *ctx) {
     void *task = (void *)bpf_get_current_task_btf();
     void *regs = (void *)bpf_task_pt_regs((struct task_struct *)task);
-    u64 nr = 0;
-    u32 status = 0;
-    LOAD64(nr, regs, REGS_ORIG_AX);
-    LOAD32(status, task, TASK_THREAD_INFO + THREAD_INFO_STATUS);
-    if (status & TS_COMPAT) {
-        count_uncovered(UNCOVERED_COMPAT);
+    int key = call_index(task, regs);
+    struct call_row *row = calls.lookup(&key);
+    if (!row) {
+        if (key == X32_CALL) count_uncovered(UNCOVERED_COMPAT);
         return 0;
     }
-    int key = nr;
-    struct call_row *row = calls.lookup(&key);
-    if (!row || !row->kind || nr > 511) return 0;
+    if (!row->kind) return 0;
     if (row->kind >= KIND_MOUNT) {
         if (row->kind == KIND_MOUNT) void_verdicts();
         if (row->kind == KIND_UNCOVERED) count_uncovered(row->variant);
@@ -53,14 +63,24 @@ int on_sys_exit(struct bpf_raw_tracepoint_args *ctx) {
         }
         return 0;
     }
-    struct scratch *s = scratch_here();
-    if (!s) return 0;
-    s->row = *row;
-    s->nr = nr;
-    s->ret = ctx->args[1];
-    s->side = 0;
-    read_args(s, regs);
-    bodies.call(ctx, row->kind);
+    /* A call on a file that a signal has interrupted is reported when it is known not to be done again. */
+    if (may_restart(ctx->args[1]) && (row->kind == KIND_FD || row->kind == KIND_PAIR)) return 0;
+    return report_call(ctx, regs, row, key, ctx->args[1]);
+}
+
+static __always_inline int report_interrupted(struct bpf_raw_tracepoint_args *ctx, void *task, void *regs) {
+    int key = call_index(task, regs);
+    struct call_row *row = calls.lookup(&key);
+    if (!row || (row->kind != KIND_FD && row->kind != KIND_PAIR)) return 0;
+    return report_call(ctx, regs, row, key, -EINTR);
+}
+
+int on_signal_deliver(struct bpf_raw_tracepoint_args *ctx) {
+    void *task = (void *)bpf_get_current_task_btf();
+    void *regs = (void *)bpf_task_pt_regs((struct task_struct *)task);
+    u64 ret = 0;
+    LOAD64(ret, regs, REGS_AX);
+    if (ends_call(ret, ctx->args[0], ctx->args[2])) report_interrupted(ctx, task, regs);
     return 0;
 }
 
@@ -149,7 +169,7 @@ int body_finish(struct bpf_raw_tracepoint_args *ctx) {
     struct scratch *s = scratch_here();
     if (!s) return 0;
     s->event.result = s->ret;
-    s->event.syscall = s->nr;
+    s->event.syscall = s->row.number;
     s->event.present |= HAS_result | HAS_syscall;
     complete(s, task);
     emit(s);
@@ -178,5 +198,17 @@ int on_sched_process_exec(struct bpf_raw_tracepoint_args *ctx) {
     if (!s || !do_exec(s, task, ctx->args[2])) return 0;
     complete(s, task);
     emit(s);
+    return 0;
+}
+
+/* Of a signal without a handler. */
+int on_sched_process_exit(struct bpf_raw_tracepoint_args *ctx) {
+    void *task = (void *)bpf_get_current_task_btf();
+    void *regs = (void *)bpf_task_pt_regs((struct task_struct *)task);
+    u64 ret = 0;
+    u32 flags = 0;
+    LOAD32(flags, task, TASK_FLAGS);
+    LOAD64(ret, regs, REGS_AX);
+    if (!(flags & PF_KTHREAD) && may_restart(ret)) report_interrupted(ctx, task, regs);
     return 0;
 }

@@ -73,5 +73,5 @@ static __always_inline void read_call(struct call *call, void *task) {
     call->nr = key;
     call->ends = 1;
     if (key < COMPAT_ROWS) LOAD64(call->argument, regs, REGS_DI);
-    else LOAD64(call->argument, regs, REGS_BX);
+    else LOAD32(call->argument, regs, REGS_BX);
 }

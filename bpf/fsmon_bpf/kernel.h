@@ -15,6 +15,7 @@ struct task_struct;
 #define S_IFMT 00170000
 #define S_IFDIR 0040000
 #define S_IFLNK 0120000
+#define S_IFSOCK 0140000
 #define MODE_TYPE(mode) (((mode)&S_IFMT) >> 12)
 #define EBADF 9
 #define ECANCELED 125

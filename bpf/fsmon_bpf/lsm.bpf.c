@@ -27,6 +27,7 @@ BPF_PROG_ARRAY(bodies, 4);
 #define BODY_FINISH 0
 #define BODY_HOOKED 1
 
+#define SIGKILL 9
 /* include/linux/fs.h */
 #define MAY_WRITE 2
 #define MAY_READ 4
@@ -99,6 +100,7 @@ int lsm__path_mknod(u64 *ctx) {
     struct call call = {};
     read_call(&call, (void *)bpf_get_current_task_btf());
     if (call.kind == KIND_OPEN) return 0; /* O_CREAT */
+    if (call.by_ring && (ctx[2] & S_IFMT) != S_IFSOCK) return 0; /* the same: io_uring only binds sockets besides */
     return on_name(ctx[0], ctx[1], OPERATION_MKNOD, HOOK_PATH_MKNOD, SHAPE_MADE);
 }
 
@@ -254,7 +256,9 @@ int on_signal_deliver(struct bpf_raw_tracepoint_args *ctx) {
     void *regs = (void *)bpf_task_pt_regs((struct task_struct *)task);
     u64 ret = 0;
     LOAD64(ret, regs, REGS_AX);
-    if (ends_call(ret, ctx->args[0], ctx->args[2])) report_call(ctx, task, regs, -EINTR, 1);
+    /* What SIGKILL ends is reported while the process still has its program. */
+    if (ends_call(ret, ctx->args[2]) || (may_restart(ret) && ctx->args[0] == SIGKILL))
+        report_call(ctx, task, regs, -EINTR, 1);
     return 0;
 }
 

@@ -98,7 +98,7 @@ static __always_inline int note_inode(u64 inode) {
 /* What the call that ends now has noted, or null; the caller empties it with forget. */
 static __always_inline struct notes *notes_of(void *task, u32 nr) {
     struct notes *notes = noted_inodes.task_storage_get((struct task_struct *)task, 0, 0);
-    if (!notes || notes->nr != key || !notes->count) return 0;
+    if (!notes || notes->nr != nr || !notes->count) return 0;
     return notes;
 }
 

@@ -80,7 +80,7 @@ int on_signal_deliver(struct bpf_raw_tracepoint_args *ctx) {
     void *regs = (void *)bpf_task_pt_regs((struct task_struct *)task);
     u64 ret = 0;
     LOAD64(ret, regs, REGS_AX);
-    if (ends_call(ret, ctx->args[0], ctx->args[2])) report_interrupted(ctx, task, regs);
+    if (ends_call(ret, ctx->args[2])) report_interrupted(ctx, task, regs);
     return 0;
 }
 

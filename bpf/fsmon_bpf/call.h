@@ -5,11 +5,11 @@
 
 struct hooked_queue;
 struct call {
-    u64 argument; /* its first; with nr, the call whose end completes the operation */
-    u64 request;  /* of io_uring, where a worker does it */
-    u32 nr, ends; /* ends: sys_exit is this operation's end, and has its result */
-    u32 kind, op; /* of its row; 0 where it has none */
-    u32 by_ring, command; /* command: ioctl's */
+    u64 argument;               /* its first; with nr, the call whose end completes the operation */
+    u64 request;                /* of io_uring, where a worker does it */
+    u32 nr, ends;               /* ends: sys_exit is this operation's end, and has its result */
+    u32 kind, op;               /* of its row; 0 where it has none */
+    u32 by_ring, command;       /* command: ioctl's */
     struct hooked_queue *queue; /* that it was noted in */
 };
 
@@ -64,9 +64,11 @@ static __always_inline void read_call(struct call *call, void *task) {
     if (row) {
         call->kind = row->kind;
         call->op = row->op;
-        if (row->kind == KIND_UNCOVERED) { /* many operations to a call */
-            call->by_ring = row->variant == UNCOVERED_IO_URING;
-            if (row->variant != UNCOVERED_COMPAT) return;
+        /* Many operations to a call. */
+        if (row->kind == KIND_UNCOVERED && row->variant == UNCOVERED_IO_URING) return;
+        if (row->kind == KIND_UNCOVERED && row->variant == UNCOVERED_AIO) {
+            call->by_ring = 0;
+            return;
         }
     }
     if (call->kind == KIND_CONTROL) {

@@ -19,7 +19,7 @@ struct hooked {
     u64 mnt, other;
     u32 nr, shape, op, hook, mode, open_flags;
     u32 restarts, spare; /* its call was interrupted, and is done again or not at all */
-    struct kept kept; /* what the hook took by bpf_d_path, where the kernel lets it */
+    struct kept kept;    /* what the hook took by bpf_d_path, where the kernel lets it */
     struct noted what;
 };
 

@@ -33,7 +33,6 @@ BPF_PROG_ARRAY(bodies, 4);
 
 #define HOOK(name) PROGRAM_##name
 
-#define SIGKILL 9
 /* include/linux/fs.h */
 #define MAY_WRITE 2
 #define MAY_READ 4
@@ -73,7 +72,8 @@ int HOOK(file_permission)(u64 *ctx) {
         if (!clones(call.command)) return 0;
         if (op == OPERATION_WRITE) op = OPERATION_CLONE;
     }
-    u32 side = op == OPERATION_CLONE || (call.kind == KIND_PAIR && op == OPERATION_WRITE) ? SIDE_SECOND : SIDE_FIRST;
+    u32 side =
+        op == OPERATION_CLONE || (call.kind == KIND_PAIR && op == OPERATION_WRITE) ? SIDE_SECOND : SIDE_FIRST;
     return on_file(ctx[0], op, HOOK_FILE_PERMISSION, side, &call, DPATH_file_permission);
 }
 
@@ -153,7 +153,8 @@ int HOOK(path_mknod)(u64 *ctx) {
     struct call call = {};
     read_call(&call, (void *)bpf_get_current_task_btf());
     if (call.kind == KIND_OPEN) return 0; /* O_CREAT */
-    if (call.by_ring && (ctx[2] & S_IFMT) != S_IFSOCK) return 0; /* the same: io_uring only binds sockets besides */
+    if (call.by_ring && (ctx[2] & S_IFMT) != S_IFSOCK)
+        return 0; /* the same: io_uring only binds sockets besides */
     u32 op = call.op == OPERATION_BIND || call.by_ring ? OPERATION_BIND : OPERATION_MKNOD;
     return on_name(ctx[0], ctx[1], op, HOOK_PATH_MKNOD, SHAPE_MADE, DPATH_path_mknod);
 }
@@ -247,171 +248,5 @@ int body_finish(struct bpf_raw_tracepoint_args *ctx) {
     return 0;
 }
 
-static __always_inline u32 anything_queued(void *task) {
-    struct hooked_queue *queue = hooked_queues.task_storage_get((struct task_struct *)task, 0, 0);
-    return queue && queue->head != queue->tail;
-}
-
-/* now->… is set, and s->… of the call where there is one. */
-static __always_inline struct reporting *begin_report(struct scratch *s, u32 nr, s64 ret) {
-    struct reporting *now = reporting_here();
-    if (!now) return 0;
-    no_row(s);
-    s->nr = nr;
-    s->ret = ret;
-    s->args[0] = 0;
-    s->locked = 0;
-    now->request = now->running = 0;
-    now->next = NEXT_FIRST;
-    now->known = now->interrupted = now->given = 0;
-    return now;
-}
-
-/* What the call has noted; interrupted: a signal has ended it, and what it left is reported at last. */
-static __always_inline void report_call(struct bpf_raw_tracepoint_args *ctx, void *task, void *regs, s64 ret,
-                                        u32 interrupted) {
-    struct hooked_call *here = hooked_calls.task_storage_get((struct task_struct *)task, 0, 0);
-    u32 noted = here && (here->sides[0].shape || here->sides[1].shape);
-    if (noted && !interrupted && may_restart(ret)) {
-        here->sides[0].restarts = here->sides[1].restarts = 1;
-        noted = 0;
-    }
-    if (!noted && !anything_queued(task)) return;
-    struct scratch *s = scratch_here();
-    if (!s) return;
-    int key = call_index(task, regs);
-    struct reporting *now = begin_report(s, key, ret);
-    if (!now) return;
-    now->interrupted = interrupted;
-    if (!noted) now->next = NEXT_QUEUED;
-    struct call_row *row = calls.lookup(&key);
-    if (row && row->kind) s->row = *row;
-    read_args(s, regs, key, 0);
-    bodies.call(ctx, BODY_HOOKED);
-}
-
-/* What waits in the queue; a request that has ended brings its result. */
-static __always_inline void report_queue(struct bpf_raw_tracepoint_args *ctx, void *task, u32 locked, u64 request,
-                                         s64 result) {
-    if (!anything_queued(task)) return;
-    struct scratch *s = scratch_here();
-    struct reporting *now = s ? begin_report(s, NO_CALL, 0) : 0;
-    if (!now) return;
-    now->next = NEXT_QUEUED;
-    s->locked = locked;
-    now->running = locked ? request_of(task) : 0;
-    now->request = request;
-    now->result = result;
-    bodies.call(ctx, BODY_HOOKED);
-}
-
-int on_sys_exit(struct bpf_raw_tracepoint_args *ctx) {
-    void *task = (void *)bpf_get_current_task_btf();
-    void *regs = (void *)bpf_task_pt_regs((struct task_struct *)task);
-    int key = call_index(task, regs);
-    struct call_row *row = calls.lookup(&key);
-    if (row && row->kind == KIND_MOUNT) void_verdicts();
-    if (row && row->kind == KIND_MARKER) {
-        u64 fd = 0;
-        LOAD64(fd, regs, REGS_DI);
-        mark(task, fd);
-    }
-    report_call(ctx, task, regs, ctx->args[1], 0);
-    return 0;
-}
-
-int on_signal_deliver(struct bpf_raw_tracepoint_args *ctx) {
-    void *task = (void *)bpf_get_current_task_btf();
-    void *regs = (void *)bpf_task_pt_regs((struct task_struct *)task);
-    u64 ret = 0;
-    LOAD64(ret, regs, REGS_AX);
-    /* What SIGKILL ends is reported while the process still has its program. */
-    if (ends_call(ret, ctx->args[2]) || (may_restart(ret) && ctx->args[0] == SIGKILL))
-        report_call(ctx, task, regs, -EINTR, 1);
-    return 0;
-}
-
-/* A task that dies in a call reaches no sys_exit, and one that dies of a signal does nothing again. */
-int on_sched_process_exit(struct bpf_raw_tracepoint_args *ctx) {
-    void *task = (void *)bpf_get_current_task_btf();
-    void *regs = (void *)bpf_task_pt_regs((struct task_struct *)task);
-    u64 ret = 0;
-    u32 flags = 0;
-    LOAD32(flags, task, TASK_FLAGS);
-    if (flags & (PF_KTHREAD | PF_IO_WORKER)) {
-        report_queue(ctx, task, 0, 0, 0);
-        return 0;
-    }
-    LOAD64(ret, regs, REGS_AX);
-    report_call(ctx, task, regs, may_restart(ret) ? -EINTR : 0, may_restart(ret));
-    return 0;
-}
-
-/* Kernel threads and io_uring's workers have no call that ends. */
-int on_sched_switch(struct bpf_raw_tracepoint_args *ctx) {
-    void *task = (void *)bpf_get_current_task_btf();
-    u32 flags = 0;
-    LOAD32(flags, task, TASK_FLAGS);
-    if (!(flags & (PF_KTHREAD | PF_IO_WORKER))) return 0;
-    report_queue(ctx, task, 1, 0, 0);
-    return 0;
-}
-
-#ifdef IO_WORKER_WORK
-/* Before a request begins, the one before it has ended. */
-static __always_inline int on_submit(struct bpf_raw_tracepoint_args *ctx, u64 request) {
-    void *task = (void *)bpf_get_current_task_btf();
-    if (read32(request + IO_REQUEST_FLAGS) & REQ_F_CQE_SKIP && io_transfers(io_opcode(request)))
-        count_uncovered(UNCOVERED_IO_URING);
-    report_queue(ctx, task, 0, 0, 0);
-    return 0;
-}
-
-int on_io_uring_submit_sqe(struct bpf_raw_tracepoint_args *ctx) { /* until 6.3 */
-    return on_submit(ctx, ctx->args[1]);
-}
-
-int on_io_uring_submit_req(struct bpf_raw_tracepoint_args *ctx) {
-    return on_submit(ctx, ctx->args[0]);
-}
-
-/* Reads and writes are reported here: a request may come to the hook several times until its data are there. */
-int on_io_uring_complete(struct bpf_raw_tracepoint_args *ctx) {
-    void *task = (void *)bpf_get_current_task_btf();
-    u64 request = ctx->args[1];
-    if (!request) return 0;
-#ifdef IO_COMPLETE_CQE /* since 6.16 */
-    s64 result = (s32)read32(ctx->args[2] + CQE_RESULT);
-#else
-    s64 result = (s32)ctx->args[3];
-#endif
-    u32 opcode = io_opcode(request);
-    if (!io_transfers(opcode)) {
-        report_queue(ctx, task, 0, request, result);
-        return 0;
-    }
-    if (result == -EBADF || result == -ECANCELED) return 0; /* it never came to the file */
-    u64 file = read64(request + IO_REQUEST_FILE);
-    if (!file || (read32(file + FILE_MODE) & (FMODE_STREAM | FMODE_PATH))) return 0;
-    u64 path[2] = {};
-    bpf_probe_read_kernel(path, sizeof(path), (void *)(file + FILE_PATH));
-    if (!may_be_watched(read64(file + FILE_INODE), path[0])) return 0;
-    u32 flags = 0, op = (IO_READS >> opcode & 1) ? OPERATION_READ : OPERATION_WRITE;
-    LOAD32(flags, task, TASK_FLAGS);
-    if (flags & PF_KTHREAD) { /* its process has ended, and is not to be named any more */
-        count_outcome(STAGE_OVERTAKEN, op);
-        return 0;
-    }
-    struct scratch *s = scratch_here();
-    struct reporting *now = s ? begin_report(s, NO_CALL, result) : 0;
-    if (!now) return 0;
-    now->hooked.nr = NO_CALL;
-    now->hooked.op = op;
-    now->hooked.hook = HOOK_IO_URING_COMPLETE;
-    now->hooked.other = now->hooked.mode = now->hooked.argument = 0;
-    note_dentry(&now->hooked, path[1], path[0], SHAPE_FILE);
-    now->given = now->known = 1;
-    bodies.call(ctx, BODY_HOOKED);
-    return 0;
-}
-#endif
+#include "ends.h"
+#include "io_uring.h"

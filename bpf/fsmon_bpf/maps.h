@@ -104,7 +104,7 @@ struct scratch {
     u64 best; /* of candidates seen so far, and how good it is */
     u32 best_len, found;
     volatile u32 parent, victim, second; /* indices of noted inodes; in memory, or the verifier tries each */
-    u32 locked; /* by the scheduler: nothing may be allocated */
+    u32 locked;                          /* by the scheduler: nothing may be allocated */
     char comm[16];
     char cgroup_name[CGROUP_NAME + 8]; /* slack for a masked read of eight bytes */
     struct path_buffer buffers[BUFFERS];

@@ -5,9 +5,9 @@ struct reporting {
     u64 request; /* of io_uring: it has ended, with result */
     s64 result;
     u32 next, known;
-    u32 interrupted; /* what was left to be done again will not be */
-    u32 given;       /* hooked is set already */
-    u64 running;     /* the request that the task is at: not done yet */
+    u32 interrupted;      /* what was left to be done again will not be */
+    u32 given;            /* hooked is set already */
+    u64 running;          /* the request that the task is at: not done yet */
     struct hooked hooked; /* a copy, so that its place is free */
 };
 BPF_ARRAY(reportings, struct reporting, CPUS);

@@ -45,8 +45,8 @@ static __always_inline u32 binds_path(void *regs, u32 index) {
     return family == AF_UNIX && first;
 }
 
-static __always_inline int report_call(struct bpf_raw_tracepoint_args *ctx, void *regs, struct call_row *row, u32 key,
-                                       s64 ret) {
+static __always_inline int report_call(struct bpf_raw_tracepoint_args *ctx, void *regs, struct call_row *row,
+                                       u32 key, s64 ret) {
     struct scratch *s = scratch_here();
     if (!s) return 0;
     s->row = *row;

@@ -44,7 +44,8 @@ static void expect(const char *op, const char *what, const char *target, int i, 
 int main(int argc, char **argv) {
     if (argc != 3) return 2;
     dir = argv[1];
-    low = mmap((void *)0x10000000, 65536, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+    low = mmap((void *)0x10000000, 65536, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1,
+               0);
     if (low == MAP_FAILED) return 1;
     for (int i = 0; i < atoi(argv[2]); i++) {
         long fd = call(5, path(0, "f", i), O_CREAT | O_RDWR, 0600, 0, 0);

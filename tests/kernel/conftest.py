@@ -41,7 +41,6 @@ class Programs:
 
     driver: Path
     noop: Path
-    uncovered: Path
     storm: Path
     ring: Path
     compat: Path

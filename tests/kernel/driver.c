@@ -51,7 +51,8 @@ int main(int argc, char **argv) {
         unlink(name);
         if (absent_fd < 0 || ftruncate(absent_fd, 65536L * 200 * count)) return 1;
     }
-    void (*groups[])(int) = {opens, reads_and_writes, sizes,     removals, renames, links, sockets, attributes, flags, listings, handles, executions};
+    void (*groups[])(int) = {opens,   reads_and_writes, sizes, removals, renames, links,
+                             sockets, attributes,       flags, listings, handles, executions};
     for (int i = 0; i < count; i++)
         for (size_t group = 0; group < sizeof groups / sizeof *groups; group++) groups[group](i);
     fclose(out);

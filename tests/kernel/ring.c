@@ -75,7 +75,8 @@ static void run(void) {
         }
         struct io_uring_cqe *done = &completions[head & *cq_mask];
         results[done->user_data] = done->res;
-        if (done->res < 0) fprintf(stderr, "request %llu: %s\n", done->user_data, strerror(-done->res)), exit(1);
+        if (done->res < 0)
+            fprintf(stderr, "request %llu: %s\n", done->user_data, strerror(-done->res)), exit(1);
         __atomic_store_n(cq_head, head + 1, __ATOMIC_RELEASE);
         left--;
     }
@@ -101,8 +102,7 @@ int main(int argc, char **argv) {
     static char text[ENTRIES][64];
     int files[ENTRIES];
     set_up();
-    for (int i = 0; i < count; i++)
-        add(IORING_OP_OPENAT, AT_FDCWD, name("f", i), 0600, 0, O_CREAT | O_RDWR);
+    for (int i = 0; i < count; i++) add(IORING_OP_OPENAT, AT_FDCWD, name("f", i), 0600, 0, O_CREAT | O_RDWR);
     run();
     for (int i = 0; i < count; i++) files[i] = results[i], expect("create", "f", "", i);
     for (int i = 0; i < count; i++) add(IORING_OP_WRITE, files[i], text[i], 10 + i, 0, 0);
@@ -117,8 +117,7 @@ int main(int argc, char **argv) {
     /* One file for all: what distinguishes the requests is not the file. */
     for (int i = 0; i < count; i++) add(IORING_OP_READ, files[0], text[i], 1 + i % 10, 0, 0);
     run();
-    for (int i = 0; i < count; i++)
-        printf("read\t%s\t-\t%d\n", name("f", 0), results[i]);
+    for (int i = 0; i < count; i++) printf("read\t%s\t-\t%d\n", name("f", 0), results[i]);
     for (int i = 0; i < count; i++) add(IORING_OP_OPENAT, AT_FDCWD, name("f", i), 0, 0, O_RDONLY);
     run();
     for (int i = 0; i < count; i++) expect("open", "f", "", i);

@@ -28,8 +28,7 @@ static __always_inline u32 judge(struct scratch *s, struct hooked *hooked) {
     s->candidates[0] = stays ? what->dentry : what->parent;
     s->candidates[1] = 0;
     if (hooked->shape == SHAPE_LINKED) s->candidates[1] = read64(hooked->other + DENTRY_PARENT);
-    if (hooked->shape == SHAPE_RENAMED)
-        s->candidates[1] = read64(new_name_of(hooked) + DENTRY_PARENT);
+    if (hooked->shape == SHAPE_RENAMED) s->candidates[1] = read64(new_name_of(hooked) + DENTRY_PARENT);
 #pragma unroll /* 6.1 refuses the loop of loops that the compiler makes of it (back-edge) */
     for (u32 i = 0; i < 2; i++) {
         u64 dentry = s->candidates[i];
@@ -91,8 +90,7 @@ static __always_inline int do_hooked(struct scratch *s, void *task, struct hooke
     }
     if (hooked->shape == SHAPE_REMOVED || hooked->shape == SHAPE_RENAMED)
         take_name(&s->file, what->parent, what->name, what->name_len);
-    if (hooked->shape == SHAPE_RENAMED)
-        take_dentry(&s->other, new_name_of(hooked), hooked->mnt);
+    if (hooked->shape == SHAPE_RENAMED) take_dentry(&s->other, new_name_of(hooked), hooked->mnt);
     if (hooked->shape == SHAPE_LINKED) take_dentry(&s->other, hooked->other, hooked->mnt);
     s->has_other = hooked->shape == SHAPE_RENAMED || hooked->shape == SHAPE_LINKED;
     if (s->row.content < 6) take_content(s);

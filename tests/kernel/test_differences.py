@@ -1,4 +1,4 @@
-"""Cases of which the backends show different things; a test's mark is its expectation, and a row of the docs."""
+"""Cases of which the backends show different things: a mark is what its test expects, and a row of the docs."""
 
 import errno
 import os

@@ -1,4 +1,4 @@
-"""Cases of which the backends show different things: a mark is what its test expects, and a row of the docs."""
+"""Cases in which the backends show different things: each mark is its test, and a row of the docs."""
 
 import errno
 import os

@@ -127,7 +127,7 @@ def _backend_here(name: str) -> tuple[Backend, tuple[str, ...]]:
     """The backend to use, and the compiler flags that fit it to this kernel."""
     try:
         btf = Btf.of_kernel()
-        backend = preflight.choose_backend(name, btf)
+        backend = preflight.choose_backend(name, btf).on(btf)
         return backend, backend.flags(btf, _possible_cpus())
     except OSError as error:
         raise FatalError(

@@ -43,6 +43,9 @@ class Programs:
     noop: Path
     uncovered: Path
     storm: Path
+    ring: Path
+    compat: Path
+    interrupted: Path
 
 
 @pytest.fixture(scope="session")

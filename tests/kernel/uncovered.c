@@ -2,7 +2,7 @@
  *
  *   uncovered DIR
  *
- * One unlink and one write by 32-bit system calls, one write by io_submit, one empty io_uring_enter. */
+ * One mmap by the oldest 32-bit call, one write by io_submit, one empty io_uring_enter. */
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <linux/aio_abi.h>
@@ -26,10 +26,13 @@ int main(int argc, char **argv) {
                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
     if (low == MAP_FAILED) return 1;
     snprintf(low, 4096, "%s/compat", argv[1]);
-    int fd = open(low, O_CREAT | O_WRONLY, 0600);
+    int fd = open(low, O_CREAT | O_RDWR, 0600);
     if (fd < 0) return 1;
-    if (compat(4, fd, (long)low, 3) != 3) return 3; /* write */
-    if (compat(10, (long)low, 0, 0)) return 4;      /* unlink */
+    unsigned *arguments = (unsigned *)low;
+    unsigned map[] = {0, 4096, PROT_READ, MAP_PRIVATE, fd, 0};
+    memcpy(arguments, map, sizeof map);
+    int mapped = compat(90, (long)arguments, 0, 0);
+    if (mapped < 0 && mapped > -4096) return 3;
     aio_context_t context = 0;
     if (syscall(SYS_io_setup, 4, &context)) return 5;
     struct iocb request = {

@@ -139,11 +139,7 @@ class Cluster:
             if not places:
                 return {}
             if self._onlooker is None:
-                settings = {
-                    "group.id": self._config.group,
-                    "enable.auto.commit": False,
-                    "error_cb": self._heard,
-                }
+                settings = {"group.id": self._config.group, "enable.auto.commit": False}
                 self._onlooker = made(Consumer, client_settings(self._config) | settings)
             found = self._onlooker.committed([TopicPartition(*each) for each in places], timeout=_TIMEOUT)
             for each in found:

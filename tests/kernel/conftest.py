@@ -100,6 +100,14 @@ class Watch:
         self.capture.close()
 
 
+@dataclass
+class Ground:
+    """A watched directory."""
+
+    root: Path
+    watch: Watch
+
+
 class Shared:
     """The capture of all tests that need no settings of their own: a load takes half a minute in a guest."""
 

@@ -4,23 +4,14 @@ import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from fsmon_producer.record import decode_kernel, readable
 
-from .conftest import LONGEST_RECORD, Programs, Watch
+from .conftest import LONGEST_RECORD, Ground, Programs, Watch
 
 pytestmark = [pytest.mark.kernel, pytest.mark.vm]
-
-
-@dataclass
-class Ground:
-    """A watched directory."""
-
-    root: Path
-    watch: Watch
 
 
 @pytest.fixture(scope="module")

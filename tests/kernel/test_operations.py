@@ -4,25 +4,16 @@ import shutil
 import subprocess
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from .conftest import Event, Programs, Watch
+from .conftest import Event, Ground, Programs, Watch
 
 pytestmark = pytest.mark.kernel
 
 COUNT = 23
 WAYS = ("absolute", "relative", "dirfd", "symlink", "dotdot", "absent")
-
-
-@dataclass
-class Ground:
-    """A watched directory on one file system."""
-
-    root: Path
-    watch: Watch
 
 
 @pytest.fixture(scope="module", params=["disk", pytest.param("tmpfs", marks=pytest.mark.vm)])

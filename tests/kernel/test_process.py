@@ -4,25 +4,16 @@ import json
 import os
 import subprocess
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from .conftest import Watch
+from .conftest import Ground, Watch
 
 pytestmark = [pytest.mark.kernel, pytest.mark.vm]
 
 ID = "0123456789abcdef" * 4
 CREATES = ("create", "open")
-
-
-@dataclass
-class Ground:
-    """A watched directory."""
-
-    root: Path
-    watch: Watch
 
 
 @pytest.fixture(scope="module")

@@ -52,6 +52,10 @@ test: setup test-packages vm-packages ## Run every test on real services; TESTS=
 test-unit: setup ## Run the tests that need neither services nor the kernel
 	@$(PYTHON) -m pytest -q -m "not services and not kernel"
 
+.PHONY: chaos
+chaos: setup test-packages ## Break things for long, ROUNDS=25 each; T=kill runs a part; goes on where it stopped
+	@PYTHONPATH=tests:compose $(PYTHON) -m chaos $(ROUNDS:%=--rounds %) $(if $(T),-k '$(T)')
+
 .PHONY: bench
 bench: setup ## Measure cost, throughput and latency, against others in the same run
 	@PYTHONPATH=tests:compose $(PYTHON) -m bench

@@ -4,6 +4,7 @@ import base64
 import shutil
 import subprocess
 import uuid
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
@@ -43,8 +44,10 @@ SHARED_SETTINGS = {
 class Kafka:
     """A cluster of ``nodes`` brokers whose data lives in ``directory``; PLAINTEXT on 127.0.0.1."""
 
-    def __init__(self, directory: Path, nodes: int = 1) -> None:
+    def __init__(self, directory: Path, nodes: int = 1, settings: Mapping[str, str] | None = None) -> None:
+        """``settings`` are the brokers' own, over ours."""
         self.directory = directory
+        self._extra = dict(settings or {})
         chosen = ports(directory, 2 * nodes)
         self._brokers, self._controllers = chosen[:nodes], chosen[nodes:]
         self.nodes = [Process(f"kafka-{number}", directory) for number in range(1, nodes + 1)]
@@ -117,6 +120,7 @@ class Kafka:
             "num.network.threads": "2",
             "num.io.threads": "2",
             "log.cleaner.dedupe.buffer.size": "16777216",
+            **self._extra,
         }
 
 

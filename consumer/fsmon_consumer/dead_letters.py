@@ -19,6 +19,8 @@ class Reason(StrEnum):
     TIME = "time"  # a time before 1970 or too far in the future
     NEGATIVE = "negative"  # session or seq below 0
     REFUSED = "refused"  # PostgreSQL refused the row
+    OUT_OF_PLACE = "out_of_place"  # its session or seq cannot stand where the message stands
+    IDENTITY_CONFLICT = "identity_conflict"  # another event has its identity: two producers are one host
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ import os
 import pwd
 import signal
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
@@ -38,8 +38,12 @@ _SETTINGS = {
 class Postgres:
     """One server on 127.0.0.1 whose data lives in ``directory``; ``version`` is "18" or "15"."""
 
-    def __init__(self, directory: Path, version: str = "18") -> None:
+    def __init__(
+        self, directory: Path, version: str = "18", settings: Mapping[str, str] | None = None
+    ) -> None:
+        """``settings`` are the server's own, over ours."""
         self._directory = directory
+        self._settings = _SETTINGS | dict(settings or {})
         self._binaries = _binaries(version)
         (self._port,) = ports(directory, 1)
         self.process = Process(f"postgres-{version}", directory)
@@ -51,7 +55,12 @@ class Postgres:
 
     def database(self, name: str) -> str:
         """A superuser's connection to the database ``name``."""
-        return f"postgresql://{_USER}:{_PASSWORD}@127.0.0.1:{self._port}/{name}"
+        return f"postgresql://{_USER}:{_PASSWORD}@{self.address}/{name}"
+
+    @property
+    def address(self) -> str:
+        """host:port."""
+        return f"127.0.0.1:{self._port}"
 
     @property
     def running(self) -> bool:
@@ -64,10 +73,27 @@ class Postgres:
         as_account = _unprivileged()
         if not (data / "PG_VERSION").exists():
             self._make_cluster(as_account, data)
-        settings = [f"--{name}={value}" for name, value in (_SETTINGS | {"port": str(self._port)}).items()]
+        settings = [
+            f"--{name}={value}" for name, value in (self._settings | {"port": str(self._port)}).items()
+        ]
         command = [*as_account, str(self._binaries / "postgres"), "-D", str(data), *settings]
         self.process.launch(command)
         self.process.wait(self._answers, _START_SECONDS)
+
+    def follow(self, primary: "Postgres") -> None:
+        """Copy ``primary``, which runs, and start as its streaming standby; there must be no cluster yet."""
+        data = self._make_directory()
+        command = [
+            *_unprivileged(), str(self._binaries / "pg_basebackup"), "-D", str(data), "-d", primary.dsn,
+            "--write-recovery-conf", "--wal-method=stream", "--checkpoint=fast", "--no-sync",
+        ]  # fmt: skip
+        _run(command)
+        self.start()
+
+    def promote(self) -> None:
+        """Make a standby a server that takes writes; returns when it does."""
+        with psycopg.connect(self.dsn, autocommit=True) as connection:
+            connection.execute("SELECT pg_promote()")
 
     def stop(self) -> None:
         """Fast shutdown: SIGINT ends the sessions; plain SIGTERM would wait for them."""
@@ -88,17 +114,20 @@ class Postgres:
     def _make_cluster(self, as_account: Sequence[str], data: Path) -> None:
         password = self._directory / "password"
         password.write_text(_PASSWORD)
-        data.mkdir()
-        if as_account:
-            account = pwd.getpwnam(_account())
-            os.chown(data, account.pw_uid, account.pw_gid)
+        self._make_directory()
         command = [
             *as_account, str(self._binaries / "initdb"), "-D", str(data), "-U", _USER, f"--pwfile={password}",
             "--auth=scram-sha-256", "--no-sync", "--encoding=UTF8", "--locale=C",
         ]  # fmt: skip
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode != 0:
-            raise ServiceError(f"{' '.join(command)} failed:\n{done.stdout}{done.stderr}")
+        _run(command)
+
+    def _make_directory(self) -> Path:
+        data = self._directory / "data"
+        data.mkdir(mode=0o700)
+        if _unprivileged():
+            account = pwd.getpwnam(_account())
+            os.chown(data, account.pw_uid, account.pw_gid)
+        return data
 
     def _answers(self) -> bool:
         try:
@@ -106,6 +135,12 @@ class Postgres:
         except psycopg.OperationalError:
             return False
         return True
+
+
+def _run(command: Sequence[str]) -> None:
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise ServiceError(f"{' '.join(command)} failed:\n{done.stdout}{done.stderr}")
 
 
 def _binaries(version: str) -> Path:

@@ -18,6 +18,7 @@ from fsmon_schemas.registry import UnknownSchemaError
 from fsmon_consumer import records
 from fsmon_consumer.columns import BlockError, BlockReader
 from fsmon_consumer.dead_letters import (
+    HOST_ID_BYTES,
     DeadLetter,
     Identity,
     Reason,
@@ -212,12 +213,13 @@ class Decoder:
 
     def _bury_rows(self, batch: Batch, rows: EventTable, reason: Reason) -> None:
         details = {
+            Reason.HOST_ID: f"host_id is longer than {HOST_ID_BYTES} bytes",
             Reason.NEGATIVE: "session or seq is below 0",
             Reason.TIME: "a time before 1970 or too far ahead of this consumer's clock",
             Reason.NUL: "a text holds U+0000",
         }
         for slot, offset, host_id, session, seq in rows.places():
-            identity = Identity(host_id, session, seq)
+            identity = None if reason is Reason.HOST_ID else Identity(host_id, session, seq)
             letter = letter_of(batch.slices[slot], offset, identity, reason, details[reason])
             batch.dead.append((slot, letter))
 

@@ -11,6 +11,7 @@ import polars as pl
 from fsmon_schemas import FatalError
 
 from fsmon_consumer.columns import DTYPES
+from fsmon_consumer.dead_letters import HOST_ID_BYTES
 from fsmon_consumer.layout import COLUMNS, COPY_COLUMNS
 
 _TEXTS = tuple(column.name for column in COLUMNS if column.avro == "string")
@@ -83,6 +84,7 @@ class EventTable:
         )
         return self._take_out(
             (
+                ("host_id", pl.col("host_id").str.len_bytes() > HOST_ID_BYTES),
                 ("negative", (pl.col("session") < 0) | (pl.col("seq") < 0)),
                 ("time", beyond),
                 ("nul", pl.any_horizontal(pl.col(name).str.contains("\0", literal=True) for name in _TEXTS)),

@@ -15,7 +15,7 @@ from local.ports import listening, ports
 from local.postgres import Postgres
 
 PASSWORDS = MappingProxyType(
-    {"producer": "Xq-producer-Xq", "consumer": "Xq-consumer-Xq", "stranger": "Xq-stranger-Xq"}
+    {name: f"Xq-{name}-Xq" for name in ("producer", "consumer", "creator", "stranger")}
 )
 
 

@@ -32,6 +32,9 @@ ACLS: dict[str, dict[ResourceType, tuple[AclOperation, ...]]] = {
     "producer": {
         ResourceType.TOPIC: (AclOperation.WRITE, AclOperation.DESCRIBE, AclOperation.DESCRIBE_CONFIGS),
     },
+    "creator": {
+        ResourceType.TOPIC: (AclOperation.CREATE, AclOperation.DESCRIBE, AclOperation.DESCRIBE_CONFIGS),
+    },
     "consumer": {
         ResourceType.TOPIC: (AclOperation.READ, AclOperation.DESCRIBE),
         ResourceType.GROUP: (AclOperation.READ, AclOperation.DESCRIBE),
@@ -171,7 +174,16 @@ def test_the_whole_way_needs_no_more_than_the_documented_rights(secured: Secured
         assert consumer.stop(30) == 0, consumer.log.read_text()
 
 
-def test_each_kafka_user_is_refused_what_is_not_its_own(secured: Secured, tmp_path: Path) -> None:
+def test_topics_create_needs_no_more_than_the_documented_rights(secured: Secured) -> None:
+    names = {
+        "FSMON_TOPIC": f"{secured.database}.new",
+        "FSMON_REPORTS_TOPIC": f"{secured.database}.new-reports",
+    }
+    done = secured.run(secured.environment("creator") | names, "fsmon-producer", "topics", "create")
+    assert done.returncode == 0, done.stderr
+
+
+def test_each_kafka_user_is_refused_what_is_not_its_own(secured: Secured) -> None:
     stranger = secured.run(secured.environment("stranger"), "fsmon-producer", "topics", "check")
     assert stranger.returncode == 1, stranger.stderr
     wrong = secured.environment("producer", **{"sasl.password": "Xq-wrong-Xq"})

@@ -4,9 +4,10 @@ import os
 import pwd
 import signal
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
+from types import MappingProxyType
 
 import psycopg
 
@@ -35,10 +36,16 @@ _SETTINGS = {
 
 
 class Postgres:
-    """One server on 127.0.0.1 whose data lives in ``directory``; ``version`` is "18" or "15"."""
+    """One server on 127.0.0.1 whose data lives in ``directory``; ``version`` is "18" or "15".
 
-    def __init__(self, directory: Path, version: str = "18") -> None:
+    ``settings`` go over ours, as in postgresql.conf.
+    """
+
+    def __init__(
+        self, directory: Path, version: str = "18", settings: Mapping[str, str] = MappingProxyType({})
+    ) -> None:
         self._directory = directory
+        self._given = settings
         self._binaries = _binaries(version)
         (self._port,) = ports(directory, 1)
         self.process = Process(f"postgres-{version}", directory)
@@ -63,7 +70,8 @@ class Postgres:
         as_account = _unprivileged()
         if not (data / "PG_VERSION").exists():
             self._make_cluster(as_account, data)
-        settings = [f"--{name}={value}" for name, value in (_SETTINGS | {"port": str(self._port)}).items()]
+        wanted = {**_SETTINGS, **self._given, "port": str(self._port)}
+        settings = [f"--{name}={value}" for name, value in wanted.items()]
         command = [*as_account, str(self._binaries / "postgres"), "-D", str(data), *settings]
         self.process.launch(command)
         self.process.wait(self._answers, _START_SECONDS)

@@ -53,6 +53,10 @@ test: setup test-packages vm-packages ## Run every test on real services; TESTS=
 test-unit: setup ## Run the tests that need neither services nor the kernel
 	@$(PYTHON) -m pytest -q -m "not services and not kernel"
 
+.PHONY: fuzz
+fuzz: setup ## Feed every parser mutated input, SECONDS=60 each
+	@FSMON_FUZZ_SECONDS=$(or $(SECONDS),60) $(PYTHON) -m pytest -rA tests/chaos/test_fuzz.py
+
 .PHONY: bench
 bench: setup ## Measure cost, throughput and latency, against others in the same run
 	@PYTHONPATH=tests:compose $(PYTHON) -m bench

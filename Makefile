@@ -57,6 +57,10 @@ test-unit: setup ## Run the tests that need neither services nor the kernel
 fuzz: setup ## Feed every parser mutated input, SECONDS=60 each
 	@FSMON_FUZZ_SECONDS=$(or $(SECONDS),60) $(PYTHON) -m pytest -rA tests/chaos/test_fuzz.py
 
+.PHONY: chaos
+chaos: setup test-packages ## Break things for long, ROUNDS=25 each; T=kill runs a part; goes on where it stopped
+	@PYTHONPATH=tests:compose $(PYTHON) -m chaos $(ROUNDS:%=--rounds %) $(if $(T),-k '$(T)')
+
 .PHONY: bench
 bench: setup ## Measure cost, throughput and latency, against others in the same run
 	@PYTHONPATH=tests:compose $(PYTHON) -m bench

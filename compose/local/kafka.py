@@ -4,9 +4,10 @@ import base64
 import shutil
 import subprocess
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
@@ -44,12 +45,19 @@ SHARED_SETTINGS = {
 class Kafka:
     """A cluster of ``nodes`` brokers whose data lives in ``directory``; PLAINTEXT on 127.0.0.1.
 
-    ``formatted`` are further arguments for kafka-storage format, as ``--add-scram``.
+    ``settings`` are the brokers' own, over ours; ``formatted`` are further arguments for kafka-storage
+    format, as ``--add-scram``.
     """
 
-    def __init__(self, directory: Path, nodes: int = 1, formatted: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        nodes: int = 1,
+        settings: Mapping[str, str] = MappingProxyType({}),
+        formatted: Sequence[str] = (),
+    ) -> None:
         self.directory = directory
-        self._formatted = formatted
+        self._extra, self._formatted = settings, formatted
         chosen = ports(directory, 2 * nodes)
         self._brokers, self._controllers = chosen[:nodes], chosen[nodes:]
         self.nodes = [Process(f"kafka-{number}", directory) for number in range(1, nodes + 1)]
@@ -124,6 +132,7 @@ class Kafka:
             "num.network.threads": "2",
             "num.io.threads": "2",
             "log.cleaner.dedupe.buffer.size": "16777216",
+            **self._extra,
         }
 
 

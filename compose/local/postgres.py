@@ -5,6 +5,7 @@ import pwd
 import signal
 import subprocess
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from types import MappingProxyType
@@ -79,6 +80,18 @@ class Postgres:
     def stop(self) -> None:
         """Fast shutdown: SIGINT ends the sessions; plain SIGTERM would wait for them."""
         self.process.stop(_STOP_SECONDS, polite=signal.SIGINT)
+
+    def kill(self) -> None:
+        """SIGKILL to the postmaster and its children at once, as when the machine's power fails.
+
+        Of the postmaster alone, the children would live until they notice, and a new one refuses to start.
+        """
+        pid = self.process.pid
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split() if pid else []
+        self.process.kill()
+        for child in children:
+            with suppress(ProcessLookupError):
+                os.kill(int(child), signal.SIGKILL)
 
     def _make_cluster(self, as_account: Sequence[str], data: Path) -> None:
         password = self._directory / "password"

@@ -19,6 +19,7 @@ from fsmon_consumer import worker
 from fsmon_consumer.audit_table import audit_table
 from fsmon_consumer.cluster import Cluster
 from fsmon_consumer.command import configured, connected, reported
+from fsmon_consumer.dead_letters_cli import dead_letters_app
 from fsmon_consumer.migrate import migrate as apply_migrations
 from fsmon_consumer.migrate import require_current
 from fsmon_consumer.options import (
@@ -48,6 +49,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(partitions_app, name="partitions")
+app.add_typer(dead_letters_app, name="dead-letters")
 
 
 @app.command()
@@ -84,6 +86,12 @@ def run(
     partitions_ahead: Annotated[int | None, typer.Option(help="Hours of partitions made ahead (6).")] = None,
     takeover_after: Annotated[
         str | None, typer.Option(help="A worker holding a partition's lock that long is cut off (5s).")
+    ] = None,
+    pause_after: Annotated[
+        int | None,
+        typer.Option(
+            help="So many messages in a row that one schema cannot read pause their partition (100)."
+        ),
     ] = None,
     metrics: Annotated[
         str | None,

@@ -44,6 +44,7 @@ class ConsumerConfig:
     future_limit: timedelta = timedelta(days=1)
     partitions_ahead: int = 6
     takeover_after: timedelta = timedelta(seconds=5)
+    pause_after: int = 100
     metrics: tuple[str, int] | None = None  # host, port
     log_level: str = "info"
 
@@ -138,7 +139,8 @@ def _count(value: object) -> int:
     return number
 
 
-def _duration(value: object) -> timedelta:
+def duration(value: object) -> timedelta:
+    """A length of time as people write it, 500ms to 30d, or in seconds; TypeError or ValueError else."""
     if isinstance(value, timedelta):
         return value
     if isinstance(value, bool) or not isinstance(value, int | float | str):
@@ -196,11 +198,12 @@ _CONVERTERS: dict[str, Callable[[Any], Any]] = {
     "dsn": _text,
     "kafka": _pairs,
     "batch_rows": _count,
-    "linger": _duration,
-    "retention": _duration,
-    "future_limit": _duration,
+    "linger": duration,
+    "retention": duration,
+    "future_limit": duration,
     "partitions_ahead": _count,
-    "takeover_after": _duration,
+    "takeover_after": duration,
+    "pause_after": _count,
     "metrics": _address,
     "log_level": _one_of(_LOG_LEVELS),
 }

@@ -132,9 +132,11 @@ CREATE TABLE offsets (
     backend_start timestamptz NOT NULL,
     claimed_at timestamptz NOT NULL,
     updated_at timestamptz NOT NULL,
+    paused text,
     PRIMARY KEY (topic, partition)
 );
 COMMENT ON COLUMN offsets.skipped IS 'Messages that Kafka''s retention deleted before they were read.';
+COMMENT ON COLUMN offsets.paused IS 'Why nothing more of this partition is read; the others go on.';
 
 -- Messages that could not be stored. host_id, session and seq only where the message is known to be that event.
 CREATE TABLE dead_letters (

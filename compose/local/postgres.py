@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
+from types import MappingProxyType
 
 import psycopg
 
@@ -36,14 +37,16 @@ _SETTINGS = {
 
 
 class Postgres:
-    """One server on 127.0.0.1 whose data lives in ``directory``; ``version`` is "18" or "15"."""
+    """One server on 127.0.0.1 whose data lives in ``directory``; ``version`` is "18" or "15".
+
+    ``settings`` go over ours, as in postgresql.conf.
+    """
 
     def __init__(
-        self, directory: Path, version: str = "18", settings: Mapping[str, str] | None = None
+        self, directory: Path, version: str = "18", settings: Mapping[str, str] = MappingProxyType({})
     ) -> None:
-        """``settings`` are the server's own, over ours."""
         self._directory = directory
-        self._settings = _SETTINGS | dict(settings or {})
+        self._given = settings
         self._binaries = _binaries(version)
         (self._port,) = ports(directory, 1)
         self.process = Process(f"postgres-{version}", directory)
@@ -73,9 +76,8 @@ class Postgres:
         as_account = _unprivileged()
         if not (data / "PG_VERSION").exists():
             self._make_cluster(as_account, data)
-        settings = [
-            f"--{name}={value}" for name, value in (self._settings | {"port": str(self._port)}).items()
-        ]
+        wanted = {**_SETTINGS, **self._given, "port": str(self._port)}
+        settings = [f"--{name}={value}" for name, value in wanted.items()]
         command = [*as_account, str(self._binaries / "postgres"), "-D", str(data), *settings]
         self.process.launch(command)
         self.process.wait(self._answers, _START_SECONDS)

@@ -10,6 +10,8 @@ from itertools import takewhile
 from typing import Annotated
 
 import typer
+from fsmon_schemas import ConfigError
+from fsmon_schemas.command_line import refuse_secrets
 
 from fsmon_consumer import audit as auditing
 from fsmon_consumer import tail as tailing
@@ -231,4 +233,9 @@ def _complain(text: str) -> None:
 def main() -> None:
     """Entry point of the script ``fsmon-consumer``; SIGUSR1 makes any command say where it is."""
     faulthandler.register(signal.SIGUSR1)
+    try:
+        refuse_secrets(sys.argv[1:])
+    except ConfigError as error:
+        print(f"fsmon-consumer: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
     app()

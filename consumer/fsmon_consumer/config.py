@@ -83,7 +83,7 @@ def _read_file(path: Path | None) -> dict[str, Any]:
         settings = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"cannot read the configuration file {path}: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ConfigError(f"the configuration file {path} is not TOML: {error}") from error
     for name in settings:
         if name not in _CONVERTERS:
@@ -110,7 +110,7 @@ def _nearest(name: str, valid: Mapping[str, object]) -> str:
 def _convert(name: str, value: Any, source: str) -> Any:
     try:
         return _CONVERTERS[name](value)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise ConfigError(f"{source}: bad value for {name}: {error}") from error
 
 

@@ -104,7 +104,7 @@ class Quarantine:
             return []
         _, _, hosts, sessions, seqs, times, boot_times = zip(*rows, strict=True)
         same = self._database.rows(
-            statement("same_events"),
+            statement("settled_events"),
             {
                 "numbers": list(range(len(rows))),
                 "hosts": list(hosts),
@@ -112,8 +112,6 @@ class Quarantine:
                 "seqs": list(seqs),
                 "times": list(times),
                 "boot_times": list(boot_times),
-                "first": min(times),
-                "last": max(times),
             },
         )
         known = {number for (number,) in same}

@@ -204,9 +204,12 @@ def follow(config: ConsumerConfig, *, from_beginning: bool) -> Generator[bytes |
                 _look_up(consumer, outage)
                 yield None
             for message in messages:
-                if message.error() is None:
+                error = message.error()
+                if error is None:
                     outage.end()
                     yield message.value() or b""
+                elif error.code() in REFUSED:
+                    raise refusal(error)
     finally:
         consumer.close()
 

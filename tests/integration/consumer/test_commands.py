@@ -3,6 +3,7 @@
 import time
 import urllib.request
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -28,11 +29,12 @@ def test_run_before_migrate(site: Site) -> None:
 def test_wrong_password_and_unknown_database(site: Site) -> None:
     parts = urlsplit(site.dsn)
     wrong = parts._replace(netloc=f"{parts.username}:wrong-secret@{parts.hostname}:{parts.port}").geturl()
-    text = refused(site, 1, "run", "--dsn", wrong)
+    text = refused(replace(site, dsn=wrong), 1, "run")
     assert "authentication failed" in text
     assert "FSMON_DSN" in text
     assert "wrong-secret" not in text
-    assert "does not exist" in refused(site, 1, "migrate", "--dsn", parts._replace(path="/nowhere").geturl())
+    nowhere = replace(site, dsn=parts._replace(path="/nowhere").geturl())
+    assert "does not exist" in refused(nowhere, 1, "migrate")
     assert "DSN" in refused(site, 2, "migrate", "--dsn", "no=such option")
 
 

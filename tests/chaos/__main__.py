@@ -38,7 +38,7 @@ def main() -> None:
 
 
 def table(rounds: list[dict[str, Any]]) -> list[str]:
-    """A Markdown table with a row for each test: figures are sums, but the least rate and the longest waits."""
+    """A Markdown table with a row for each test: sums, but of rates the least and of waits the longest."""
     lines = [
         "",
         "| test | rounds passed | figures of all rounds | on commits | last |",

@@ -1,7 +1,7 @@
 /* What LSM hooks note for the end of the system call.
  *
  * A hook is short: it may be preempted by another task's on its CPU, so nothing is built in a CPU's working place,
- * and its verdict is a look into the cache. It leaves the file in its task's storage; sys_exit, which runs with
+ * and its verdict is a look into the cache. It leaves the file in its task's note; sys_exit, which runs with
  * preemption off and knows the result, judges, walks and encodes. */
 
 enum shape {
@@ -27,7 +27,29 @@ enum { SIDE_FIRST, SIDE_SECOND, SIDES };
 struct hooked_call {
     struct hooked sides[SIDES];
 };
-BPF_TASK_STORAGE(hooked_calls, struct hooked_call);
+/* By task_struct, from the first note of a call to its end. No task storage: 6.1 refuses it to every task of a CPU on
+ * which one is preempted in asking for its own. Three notes of 100 could not be made so, and some not be found when
+ * their call ended: such a note stood for the next call of the same kind, too. */
+BPF_HASH(hooked_calls, u64, struct hooked_call, 8192);
+BPF_ARRAY(nothing_noted, struct hooked_call, 1); /* what an entry begins with; never written */
+
+static __always_inline struct hooked_call *call_of(void *task) {
+    u64 key = (u64)task;
+    return hooked_calls.lookup(&key);
+}
+
+static __always_inline struct hooked_call *new_call_of(void *task) {
+    u64 key = (u64)task;
+    int zero = 0;
+    struct hooked_call *nothing = nothing_noted.lookup(&zero);
+    if (nothing) hooked_calls.insert(&key, nothing);
+    return hooked_calls.lookup(&key);
+}
+
+static __always_inline void forget_call_of(void *task) {
+    u64 key = (u64)task;
+    hooked_calls.delete(&key);
+}
 
 /* The system call a hook runs in. ends: its sys_exit is this operation's end, and has its result. */
 struct call {
@@ -72,12 +94,12 @@ static __always_inline u32 is_same_call(struct hooked *hooked, struct call *call
     return hooked->nr == call->nr && hooked->argument == call->argument;
 }
 
-/* A slot of the task's storage to note a file in, or null: the first hook of a call says what it does to a file, and
+/* A slot of the task's note for a file, or null: the first hook of a call says what it does to a file, and
  * what follows (overlayfs' inner file, chmod's setattr) is the same operation. */
 static __always_inline struct hooked *slot_for(void *task, struct call *call, u32 side, u32 op, u32 hook) {
     if (!setting(SETTING_OPS)) return 0; /* attached, not enabled yet */
-    struct hooked_call *here =
-        hooked_calls.task_storage_get((struct task_struct *)task, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
+    struct hooked_call *here = call_of(task);
+    if (!here) here = new_call_of(task);
     if (!here) {
         count_outcome(STAGE_STORAGE, op);
         return 0;

@@ -189,11 +189,14 @@ int HOOK(move_mount)(u64 *ctx) {
 int body_hooked(struct bpf_raw_tracepoint_args *ctx) {
     void *task = (void *)bpf_get_current_task_btf();
     struct scratch *s = scratch_here();
-    struct hooked_call *here = hooked_calls.task_storage_get((struct task_struct *)task, 0, 0);
+    struct hooked_call *here = call_of(task);
     if (!s || !here) return 0;
     u32 side = s->side;
     if (side) leave_place(&here->sides[(side - 1) & 1].kept); /* the event with its paths is out */
-    if (side >= SIDES) return 0;
+    if (side >= SIDES) {
+        forget_call_of(task);
+        return 0;
+    }
     s->side = side + 1;
     struct hooked *hooked = &here->sides[side & 1];
     struct call call = {};
@@ -220,8 +223,7 @@ int body_finish(struct bpf_raw_tracepoint_args *ctx) {
 }
 
 static __always_inline void report_hooked(struct bpf_raw_tracepoint_args *ctx, void *task, u64 nr, s64 ret) {
-    struct hooked_call *here = hooked_calls.task_storage_get((struct task_struct *)task, 0, 0);
-    if (!here || (!here->sides[0].shape && !here->sides[1].shape)) return;
+    if (!call_of(task)) return;
     struct scratch *s = scratch_here();
     if (!s) return;
     __builtin_memset(&s->row, 7, sizeof(s->row)); /* no argument means anything */

@@ -95,13 +95,18 @@ class Btf:
 
     @cached_property
     def _functions(self) -> dict[str, int]:
-        unpack = struct.Struct("<III").unpack_from
+        """Type id of each by its name."""
+        unpack = struct.Struct("<II").unpack_from
         found: dict[str, int] = {}
-        for position in self._types[1:]:
-            name, info, prototype = unpack(self.data, position)
+        for type_id, position in enumerate(self._types[1:], 1):
+            name, info = unpack(self.data, position)
             if (info >> 24) & 0x1F == _FUNC:
-                found[self._name(name)] = prototype
+                found.setdefault(self._name(name), type_id)
         return found
+
+    def function_id(self, name: str) -> int | None:
+        """The type id of a kernel function, as bpf(2) takes it for attach_btf_id; None if there is none."""
+        return self._functions.get(name)
 
     def has_tracepoint(self, name: str) -> bool:
         """Whether the kernel has a raw tracepoint of that name (bpf_probe.h declares its type)."""
@@ -117,7 +122,8 @@ class Btf:
         """Names of a kernel function's parameters; None if the kernel has no such function."""
         if function not in self._functions:
             return None
-        position = self._types[self._functions[function]]
+        (prototype,) = struct.unpack_from("<I", self.data, self._types[self._functions[function]] + 8)
+        position = self._types[prototype]
         (info,) = struct.unpack_from("<I", self.data, position + 4)
         names = (
             struct.unpack_from("<I", self.data, position + 12 + 8 * index)[0]

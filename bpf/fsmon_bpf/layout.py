@@ -1,7 +1,7 @@
 """Which members of which kernel structs the eBPF programs read, as -D flags for the compiler."""
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from fsmon_bpf.btf import Btf, BtfError
@@ -72,6 +72,8 @@ _REQUIRED: dict[str, tuple[str, ...]] = {
     "VFSMOUNT_SB": ("vfsmount", "mnt_sb"),
     "IATTR_VALID": ("iattr", "ia_valid"),
     "BPRM_FILE": ("linux_binprm", "file"),
+    "VMA_FILE": ("vm_area_struct", "vm_file"),
+    "VMA_FLAGS": ("vm_area_struct", "vm_flags"),
 }
 # Each of these is defined only where the kernel has it; the C text tests with #ifdef.
 _OPTIONAL: dict[str, tuple[str, ...]] = {
@@ -86,14 +88,19 @@ _ADDED = {"DENTRY_HASH_PPREV": struct.calcsize("P"), "DENTRY_COUNT": 4}
 
 @dataclass(frozen=True)
 class Layout:
-    """The offsets as compiler flags."""
+    """The offsets, by the macro that stands for each in the C text."""
 
-    flags: tuple[str, ...]
+    offsets: Mapping[str, int]
 
     @classmethod
     def of(cls, btf: Btf) -> "Layout":
         """LayoutError names what this kernel lacks."""
-        return cls(tuple(f"-D{macro}={offset}" for macro, offset in _offsets(btf)))
+        return cls(dict(_offsets(btf)))
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """The offsets as compiler flags."""
+        return tuple(f"-D{macro}={offset}" for macro, offset in self.offsets.items())
 
 
 def _offsets(btf: Btf) -> Iterator[tuple[str, int]]:

@@ -28,6 +28,7 @@ class Kind(IntEnum):
     MOUNT = 9  # changes where paths lead: cached verdicts die
     UNCOVERED = 10  # counted, not seen into
     MARKER = 11  # tells fsmon itself how the kernel names an inode
+    MEMORY = 12  # on memory that may show a file
 
 
 class Uncovered(IntEnum):
@@ -92,6 +93,7 @@ CALLS: dict[int, Call] = {
     437: Call(Kind.OPEN, "open", dirfd=0, path=1, how=2),  # openat2
     304: Call(Kind.OPEN, "open", flags=2),  # open_by_handle_at
     9: Call(Kind.FD, "mmap", fd=4, length=1, prot=2, flags=3, offset=5),
+    10: Call(Kind.MEMORY, "mprotect", length=1, prot=2),
     76: Call(Kind.PATH, "truncate", path=0, length=1),
     77: Call(Kind.FD, "truncate", fd=0, length=1),  # ftruncate
     285: Call(Kind.FD, "fallocate", fd=0, flags=1, offset=2, length=3),
@@ -151,6 +153,6 @@ def operations() -> tuple[str, ...]:
     derived = {"open": ("create", "open"), "rename": ("rename", "exchange"), "unlink": ("unlink",)}
     named = {"read": None, "write": None}
     for call in CALLS.values():
-        if call.op != "unknown":
+        if call.op != "unknown" and call.kind < Kind.MOUNT:
             named.update(dict.fromkeys(derived.get(call.op, (call.op,))))
     return (*named, *HOOKED_OPS)

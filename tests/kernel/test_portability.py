@@ -16,15 +16,22 @@ _FLAGS = ["-I/usr/include", "-I/usr/include/x86_64-linux-gnu", "-Wno-everything"
 _LOAD_64, _EXIT, _CALL, _JUMP = 0x18, 9, 8, 0
 
 
+class Unloaded(BPF):  # type: ignore[misc] # bcc has no types
+    """BCC loads at once what is named as an LSM program."""
+
+    def _trace_autoload(self) -> None:
+        pass
+
+
 def compiled(backend: Backend) -> BPF:
-    """Compiled and not loaded: BCC loads at once what is named as an LSM program."""
     os.environ.setdefault("BCC_KERNEL_SOURCE", str(source.KERNEL_STUB))
-    text = source.program_text(backend.name).replace("lsm__", "hook__")
-    return BPF(text=text.encode(), cflags=[*_FLAGS, *backend.flags(Btf.of_kernel(), 1)])
+    text = source.program_text(backend.text)
+    d_path = {hook.name for hook in backend.hooks if hook.path}
+    return Unloaded(text=text.encode(), cflags=[*_FLAGS, *backend.flags(Btf.of_kernel(), 1, d_path)])
 
 
 def functions(backend: Backend) -> Iterator[bytes]:
-    yield from (f"hook__{hook}".encode() for hook in backend.hooks)
+    yield from (hook.program(backend.way).encode() for hook in backend.hooks)
     yield from (f"on_{tracepoint}".encode() for tracepoint in backend.tracepoints)
     yield from (body.encode() for body in backend.bodies)
 

@@ -20,18 +20,12 @@ static __always_inline int take_file(struct scratch *s, void *task, u32 fd) {
     return is_watched(s, target);
 }
 
-/* Unlinked while it was open: no longer hashed, and not the root of its file system. */
-static __always_inline u32 is_deleted(struct target *target) {
-    return !read64(target->dentry + DENTRY_HASH_PPREV) &&
-           read64(target->dentry + DENTRY_PARENT) != target->dentry;
-}
-
 static __always_inline int file_operation(struct scratch *s, void *task, u32 fd, u32 op) {
     if (!take_file(s, task, fd)) return 0;
     if (!is_wanted(op) || is_ignored()) return 0;
     begin(s, op, HOOK_SYS_EXIT);
     s->event.path_source = PATHSOURCE_WALK;
-    s->event.deleted = is_deleted(&s->file);
+    s->event.deleted = is_unlinked(s->file.dentry);
     fill_details(s);
     return 1;
 }

@@ -39,6 +39,10 @@ static __always_inline u32 judge(struct scratch *s, struct hooked *hooked) {
     return 0;
 }
 
+static __always_inline u32 is_mount_operation(u32 op) {
+    return op == OPERATION_MOUNT || op == OPERATION_UNMOUNT || op == OPERATION_MOVE_MOUNT;
+}
+
 /* 1: s->event is to be completed and sent. known: s->ret is this operation's result. */
 static __always_inline int do_hooked(struct scratch *s, void *task, struct hooked *hooked, u32 known) {
     struct noted *what = &hooked->what;
@@ -56,6 +60,7 @@ static __always_inline int do_hooked(struct scratch *s, void *task, struct hooke
         else void_verdict(&s->file);
     }
     if (hooked->shape == SHAPE_LINKED) void_verdict(&s->file);
+    if (is_mount_operation(op)) void_verdicts();
     if (hooked->shape == SHAPE_MADE) take_dentry(&s->file, what->dentry, hooked->mnt);
     if (read64(s->file.sb + SB_FLAGS) & SB_NOUSER) return 0;
     if (!judge(s, hooked)) return 0;
@@ -78,7 +83,7 @@ static __always_inline int do_hooked(struct scratch *s, void *task, struct hooke
     s->event.path_source = PATHSOURCE_WALK;
     if (op != OPERATION_OPEN && op != OPERATION_CREATE) fill_details(s);
     if (hooked->shape == SHAPE_FILE) {
-        s->event.deleted = is_deleted(&s->file);
+        s->event.deleted = is_unlinked(s->file.dentry);
         s->file.mode = read32(what->inode + INODE_MODE) & 0xffff;
     }
     if (hooked->shape == SHAPE_REMOVED || hooked->shape == SHAPE_RENAMED)
@@ -88,6 +93,7 @@ static __always_inline int do_hooked(struct scratch *s, void *task, struct hooke
     if (hooked->shape == SHAPE_LINKED) take_dentry(&s->other, hooked->other, hooked->mnt);
     s->has_other = hooked->shape == SHAPE_RENAMED || hooked->shape == SHAPE_LINKED;
     if (s->row.content < 6) take_content(s);
+    use_kept(&hooked->kept, &s->event);
     if (known) {
         s->event.result = s->ret;
         s->event.present |= HAS_result;

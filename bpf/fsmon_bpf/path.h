@@ -1,7 +1,7 @@
 /* The full path of a dentry in a mount, as the task sees it (its root is "/").
  *
- * What d_path does (fs/d_path.c, prepend_path), without its locks: a rename at the same moment may show
- * parts of both names, as it may to any unlocked walk. */
+ * What d_path does (fs/d_path.c, prepend_path), without its locks. A dentry's own sequence count says whether its
+ * name was changed while it was read: read again, it is the old or the new one and never parts of both. */
 
 #define PATH_DEPTH 128
 
@@ -10,6 +10,11 @@ enum { WALK_DONE, WALK_DEEP, WALK_LONG, WALK_UNREACHABLE };
 /* d_parent, d_name.hash_len, d_name.name are adjacent (include/linux/dcache.h): one read a level. */
 struct dentry_block {
     u64 parent, hash_len, name, inode;
+};
+
+/* All that a walk needs of a dentry, in one read. */
+struct dentry_head {
+    u64 words[(DENTRY_INODE + 8) / 8];
 };
 
 static __always_inline void task_root(void *task, struct walk *walk) {
@@ -41,8 +46,10 @@ static __always_inline void prepend_path(struct walk *walk, struct path_buffer *
             walk->state = WALK_DONE;
             break;
         }
-        struct dentry_block block = {};
-        bpf_probe_read_kernel(&block, sizeof(block), (void *)(dentry + DENTRY_PARENT));
+        struct dentry_head head = {};
+        bpf_probe_read_kernel(&head, sizeof(head), (void *)dentry);
+        u32 seq = *(u32 *)((char *)&head + DENTRY_SEQ), position = walk->position;
+        struct dentry_block block = *(struct dentry_block *)((char *)&head + DENTRY_PARENT);
         if (dentry == block.parent || dentry == walk->mnt_root) {
             u64 mount = mnt - MOUNT_MNT;
             u64 up = read64(mount + MOUNT_PARENT);
@@ -58,6 +65,10 @@ static __always_inline void prepend_path(struct walk *walk, struct path_buffer *
         if (prepend(walk, buffer, block.name, (block.hash_len >> 32) & 255)) {
             walk->state = WALK_LONG;
             break;
+        }
+        if ((seq & 1) || read32(dentry + DENTRY_SEQ) != seq) {
+            walk->position = position;
+            continue;
         }
         walk->dentry = block.parent;
     }

@@ -137,7 +137,7 @@ def test_a_layer_of_an_overlay_is_other_files(ground: Ground) -> None:
         found = [(event["op"], event["path"]) for event in ground.everything(script, merged)]
         if ground.watch.capture.backend == "tracepoint":
             assert found == []
-        # lsm sees what overlayfs itself does in the layer, now and then: by other names, and promised to nobody.
+        # lsm sees some of what overlayfs itself does in the layer: by other names, and not promised.
         assert not [path for _, path in found if path.startswith(str(merged))]
     finally:
         subprocess.run(["umount", str(merged)], check=True)

@@ -3,7 +3,7 @@
 import shutil
 import subprocess
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +18,12 @@ def lay_out(folder: Path, noop: Path) -> None:
     shutil.copy(noop, folder / "noop")
 
 
-def run_driver(driver: Path, way: str, folder: Path, shown_as: Path) -> tuple[int, Counter[tuple[str, ...]]]:
-    """The driver's pid, and what it says must be captured."""
-    with subprocess.Popen(
-        [str(driver), way, str(folder), str(shown_as), str(COUNT)], stdout=subprocess.PIPE, text=True
-    ) as process:
+def run_driver(
+    driver: Path, way: str, folder: Path, shown_as: Path, view: Sequence[str | Path] = ()
+) -> tuple[int, Counter[tuple[str, ...]]]:
+    """The driver's pid, and what it says must be captured; ``view`` is a command that becomes the driver."""
+    command = [*view, driver, way, folder, shown_as, str(COUNT)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         expected, _ = process.communicate(timeout=60)
     assert process.returncode == 0
     return process.pid, as_told(expected.splitlines())

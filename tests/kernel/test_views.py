@@ -68,6 +68,43 @@ def test_another_mount_namespace(ground: Ground) -> None:
     ]
 
 
+def test_a_bind_mount_of_what_is_above(ground: Ground) -> None:
+    """In this namespace and in another: under the name that was used."""
+    alias = ground.root / "alias-of-above"
+    alias.mkdir()
+    inside = alias / "watched/in"
+    expected = [("create", str(inside)), ("write", str(inside)), ("unlink", str(inside))]
+    script = 'echo x > "$1"; echo x > "$2"; rm "$1" "$2"'
+    bind = ["mount", "--bind", str(ground.watched.parent), str(alias)]
+    beside = alias / "beside"
+    subprocess.run(bind, check=True)
+    try:
+        assert ground.captured(script, inside, beside) == expected
+    finally:
+        subprocess.run(["umount", str(alias)], check=True)
+    assert ground.captured(f"{' '.join(bind)}; {script}", inside, beside, view=("unshare", "-m")) == expected
+
+
+def test_hard_links_of_a_watched_file(ground: Ground) -> None:
+    """A watched file is caught by each of its names, one in a watched directory by that name alone."""
+    alone, name, inside, link = (ground.root / name for name in ("alone", "name", "above/watched/i", "link"))
+    for file in (alone, inside):
+        file.write_text("x")
+    ground.watch.capture.watch(alone)
+    try:
+        script = 'ln "$1" "$2"; echo x > "$2"; rm "$2"; ln "$3" "$4"; echo x > "$3"; rm "$4" "$3"'
+        assert ground.captured(script, alone, name, inside, link) == [
+            ("link", str(alone)),
+            ("write", str(name)),
+            ("unlink", str(name)),
+            ("link", str(inside)),
+            ("write", str(inside)),
+            ("unlink", str(inside)),
+        ]
+    finally:
+        ground.watch.capture.unwatch(alone)
+
+
 def test_the_same_name_below_another_root_is_another_file(ground: Ground) -> None:
     """A container's /etc is not the host's; the host's, mounted into it, is caught as it is named there."""
     inside = ground.root / "container"
@@ -156,3 +193,33 @@ def test_a_renamed_ancestor(ground: Ground) -> None:
         ("unlink", f"{above}/watched/a"),
         ("unlink", f"{above}/watched/b"),
     ]
+
+
+def test_a_watched_directory_that_is_exchanged(ground: Ground) -> None:
+    """The rule stays with the directory, and the name watched is watched again when it has come back."""
+    other = ground.root / "other"
+    other.mkdir()
+    exchange = (
+        "import ctypes, sys; names = [name.encode() for name in sys.argv[1:]]; "
+        "sys.exit(ctypes.CDLL(None).renameat2(-100, names[0], -100, names[1], 2))"
+    )
+    swap = f'/usr/bin/python3 -ISc \'{exchange}\' "$1" "$2"'
+    script = f'{swap}; echo x > "$2/moved"; echo x > "$1/not"; {swap}; rm "$1/moved"'
+    assert ground.captured(script, ground.watched, other) == [
+        ("exchange", str(ground.watched)),
+        ("create", f"{other}/moved"),
+        ("write", f"{other}/moved"),
+        ("exchange", str(ground.watched)),
+        ("unlink", f"{ground.watched}/moved"),
+    ]
+
+
+def test_a_watched_directory_that_is_replaced(ground: Ground) -> None:
+    empty, other = ground.root / "empty", ground.root / "another"
+    empty.mkdir()
+    other.mkdir()
+    ground.watch.capture.watch(empty)
+    try:
+        assert ground.captured('mv -T "$1" "$2"', other, empty) == [("rename", str(other))]
+    finally:
+        ground.watch.capture.unwatch(empty)

@@ -47,6 +47,7 @@ _REQUIRED: dict[str, tuple[str, ...]] = {
     "FILE_PATH": ("file", "f_path", "__f_path"),
     "FILE_INODE": ("file", "f_inode"),
     "FILE_MODE": ("file", "f_mode"),
+    "DENTRY_SEQ": ("dentry", "d_seq"),
     "DENTRY_PARENT": ("dentry", "d_parent"),
     "DENTRY_NAME": ("dentry", "d_name"),
     "DENTRY_INODE": ("dentry", "d_inode"),

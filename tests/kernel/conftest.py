@@ -43,6 +43,7 @@ class Programs:
     noop: Path
     uncovered: Path
     storm: Path
+    movers: Path
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,6 @@
 """Names, depths, losses and system calls at the edge of what can be captured."""
 
+import os
 import subprocess
 import time
 from collections import Counter
@@ -78,6 +79,68 @@ def test_tmpfile_is_created_and_linked(watched: Ground) -> None:
     assert [event["op"] for event in events] == ["create", "link"]
     assert events[0]["deleted"]
     assert events[1]["target_path"] == str(watched.root / "named")
+
+
+def test_openat2_is_told_how_to_resolve(watched: Ground) -> None:
+    """Each way that finds a file is one event under the file's own name; a refusal is about no file."""
+    folder = watched.root / "resolve"
+    python(
+        "import os; os.makedirs('resolve/in'); open('resolve/f', 'w'); open('resolve/in/g', 'w'); "
+        "os.symlink('f', 'resolve/link'); os.symlink('/f', 'resolve/absolute')",
+        watched.root,
+    )
+    no_xdev, no_magiclinks, no_symlinks, beneath, in_root = 1, 2, 4, 8, 16
+    eloop, exdev = -40, -18
+    cases = [
+        ("f", 0, no_xdev, "f"),
+        ("link", 0, no_magiclinks, "f"),
+        ("link", 0, no_symlinks, eloop),
+        ("in/../f", 0, beneath, "f"),
+        ("../outside", 0, beneath, exdev),
+        ("/in/g", 0, in_root, "in/g"),
+        ("../../../f", 0, in_root, "f"),
+        ("absolute", 0, in_root, "f"),
+        ("/in/made", os.O_CREAT | os.O_WRONLY, in_root, "in/made"),
+        ("../escaped", os.O_CREAT | os.O_WRONLY, beneath, exdev),
+        ("/proc/self/root/etc", 0, no_magiclinks, eloop),
+    ]
+    script = """
+import ctypes, os, struct, sys
+libc = ctypes.CDLL(None, use_errno=True)
+directory = os.open("resolve", os.O_PATH | os.O_DIRECTORY)
+for name, flags, resolve, _ in eval(sys.argv[1]):
+    how = struct.pack("QQQ", flags, 0o600 if flags else 0, resolve)
+    result = libc.syscall(437, directory, name.encode(), how, len(how))
+    print(result if result >= 0 else -ctypes.get_errno())
+    if result >= 0: os.close(result)
+"""
+    watched.watch.events()
+    command = ["/usr/bin/python3", "-ISc", script, repr(cases)]
+    told = subprocess.run(command, cwd=watched.root, stdout=subprocess.PIPE, text=True, check=True).stdout
+    results = [int(line) for line in told.splitlines()]
+    assert [result for result in results if result < 0] == [c for *_, c in cases if isinstance(c, int)]
+    expected = [
+        ("create" if flags else "open", str(folder / found), result)
+        for (_, flags, _, found), result in zip(cases, results, strict=True)
+        if isinstance(found, str)
+    ]
+    events = [(event["op"], event["path"], event["result"]) for event in watched.watch.events()]
+    assert events == expected
+
+
+def test_what_is_stored_in_a_mapping_is_the_mmap_alone(watched: Ground) -> None:
+    script = """
+import mmap, os
+fd = os.open("mapped", os.O_CREAT | os.O_RDWR)
+os.ftruncate(fd, 8192)
+with mmap.mmap(fd, 8192) as memory:
+    memory[4096] = 7
+    memory.flush()
+"""
+    watched.watch.events()
+    python(script, watched.root)
+    assert [event["op"] for event in watched.watch.events()] == ["create", "truncate", "mmap"]
+    assert (watched.root / "mapped").read_bytes()[4096] == 7
 
 
 def test_uncovered_calls_are_counted(watched: Ground, programs: Programs) -> None:

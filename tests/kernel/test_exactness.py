@@ -12,7 +12,7 @@ from fsmon_schemas import FILE_EVENT
 from fsmon_schemas.framing import encode_long
 
 from .conftest import Programs, Watch
-from .test_operations import lay_out, run_driver
+from .operations import lay_out, run_driver
 
 pytestmark = [pytest.mark.kernel, pytest.mark.vm]
 
@@ -78,11 +78,11 @@ def test_a_reader_that_is_late_costs_what_is_counted(
 ) -> None:
     """captured + lost = done, for each operation."""
     watch = watching(tmp_path)
-    lay_out(tmp_path / "late", programs)
+    lay_out(tmp_path / "late", programs.noop)
     watch.bodies()
     watch.leave_room(64 << 10)
     emitted, lost = outcomes(watch)
-    _, expected = run_driver(programs, "absolute", tmp_path / "late", tmp_path / "late")
+    _, expected = run_driver(programs.driver, "absolute", tmp_path / "late", tmp_path / "late")
     emitted_after, lost_after = outcomes(watch)
     done = Counter(event[1] for event in expected.elements())
     captured = Counter(event["op"] for event in watch.events())

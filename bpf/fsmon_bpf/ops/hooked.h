@@ -56,7 +56,9 @@ static __always_inline int do_hooked(struct scratch *s, void *task, struct hooke
         s->file.mnt = file ? read64(file + FILE_PATH) : mount_by_argument(s, task, what->sb);
     }
     if (hooked->shape == SHAPE_RENAMED && known && !s->ret) {
-        if (is_directory(what->mode)) void_verdicts();
+        /* An exchange moves the other one, too. */
+        u32 others_mode = read32(read64(hooked->other + DENTRY_INODE) + INODE_MODE);
+        if (is_directory(what->mode) || is_directory(others_mode)) void_verdicts();
         else void_verdict(&s->file);
     }
     if (hooked->shape == SHAPE_LINKED) void_verdict(&s->file);

@@ -79,8 +79,9 @@ format: .local/setup/venv test-packages ## Put Python and C into the house's sty
 	@clang-format -i $(C_SOURCES)
 
 .PHONY: docs
-docs: .local/setup/venv ## Write docs/schema.md anew from the schemas
+docs: .local/setup/venv ## Write docs/schema.md anew from the schemas, docs/backends.md from the tests
 	@$(PYTHON) -m fsmon_schemas.reference > docs/schema.md
+	@PYTHONPATH=tests $(PYTHON) -m differences > docs/backends.md
 
 .PHONY: clean
 clean: ## Stop everything that was started and remove its data; downloads and the venv stay

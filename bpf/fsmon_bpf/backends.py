@@ -6,7 +6,8 @@ bodies, the filter, the schema and the counters are shared.
 
 from collections.abc import Iterator, Mapping
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Self
 
 from fsmon_bpf.btf import Btf
 from fsmon_bpf.hooks import HOOKS, Hook, Way
@@ -24,6 +25,7 @@ class Backend:
     bodies: Mapping[str, int] = field(default_factory=dict)
     hooks: tuple[Hook, ...] = ()
     way: Way = Way.LSM
+    optional_tracepoints: tuple[str, ...] = ()
 
     @property
     def operations(self) -> tuple[str, ...]:
@@ -39,6 +41,11 @@ class Backend:
         if self.hooks and not self.hooks_of(btf):
             lacking.append(f"function {self.hooks[0].target(self.way)}")
         return lacking
+
+    def on(self, btf: Btf) -> Self:
+        """The backend with those optional tracepoints that the kernel has; sys_exit stays the last."""
+        there = filter(btf.has_tracepoint, self.optional_tracepoints)
+        return replace(self, tracepoints=(*there, *self.tracepoints), optional_tracepoints=())
 
     def hooks_of(self, btf: Btf) -> tuple[Hook, ...]:
         """The hooks that this kernel has."""
@@ -64,7 +71,10 @@ class Backend:
 TRACEPOINT = Backend(
     "tracepoint",
     "tracepoint",
-    ("ctime_ns_xchg", "ctime_xchg_skip", "inode_set_ctime_to_ts", "sched_process_exec", "sys_exit"),
+    (
+        "ctime_ns_xchg", "ctime_xchg_skip", "inode_set_ctime_to_ts", "sched_process_exec",
+        "sched_process_exit", "signal_deliver", "sys_exit",
+    ),
     {
         "body_finish": 0,
         "body_fd": Kind.FD,
@@ -75,11 +85,13 @@ TRACEPOINT = Backend(
         "body_make": Kind.MAKE,
         "body_link": Kind.LINK,
         "body_rename": Kind.RENAME,
+        "body_control": Kind.CONTROL,
     },
-)
-_HOOKED_TRACEPOINTS = ("sys_exit", "sched_process_exit")
+)  # fmt: skip
+_HOOKED_TRACEPOINTS = ("sched_process_exit", "sched_switch", "signal_deliver", "sys_exit")
+_IO_URING = ("io_uring_submit_sqe", "io_uring_submit_req", "io_uring_complete")  # the first until 6.3
 _HOOKED_BODIES = {"body_finish": 0, "body_hooked": 1}
-LSM = Backend("lsm", "lsm", _HOOKED_TRACEPOINTS, _HOOKED_BODIES, HOOKS, Way.LSM)
+LSM = Backend("lsm", "lsm", _HOOKED_TRACEPOINTS, _HOOKED_BODIES, HOOKS, Way.LSM, _IO_URING)
 # The last resort: preemptible kernels skip its programs now and then, which is counted.
-FENTRY = Backend("fentry", "lsm", _HOOKED_TRACEPOINTS, _HOOKED_BODIES, HOOKS, Way.FENTRY)
+FENTRY = Backend("fentry", "lsm", _HOOKED_TRACEPOINTS, _HOOKED_BODIES, HOOKS, Way.FENTRY, _IO_URING)
 BACKENDS = {backend.name: backend for backend in (LSM, TRACEPOINT, FENTRY)}

@@ -175,10 +175,11 @@ def _possible_cpus() -> int:
 def _backend_here(name: str) -> _Here:
     try:
         btf = Btf.of_kernel()
-        backend = preflight.choose_backend(name, btf)
-        hooks = hook_matrix.answers(backend, btf)
-        reason = preflight.why(name, backend, btf)
-        _log.info("backend %s (%s) %s", backend.name, reason, hook_matrix.summary(hooks))
+        chosen = preflight.choose_backend(name, btf)
+        hooks = hook_matrix.answers(chosen, btf)
+        reason = preflight.why(name, chosen, btf)
+        _log.info("backend %s (%s) %s", chosen.name, reason, hook_matrix.summary(hooks))
+        backend = chosen.on(btf)
         d_path = frozenset(hook.name for hook, answer in hooks.items() if answer.d_path)
         return _Here(backend, hooks, backend.flags(btf, _possible_cpus(), d_path))
     except OSError as error:

@@ -14,7 +14,8 @@ from typing import Any, Self
 from fsmon_bpf import avro_encoder
 from fsmon_bpf.backends import Backend
 from fsmon_bpf.hooks import Hook, Way
-from fsmon_bpf.syscalls import CALLS, Kind, Uncovered
+from fsmon_bpf.rows import ROWS
+from fsmon_bpf.syscalls import Kind, Uncovered
 
 from fsmon_producer.hook_probe import Answer
 from fsmon_producer.settings import Setting, Settings
@@ -55,7 +56,9 @@ class Capture:
         A hook that the kernel refuses is one that is missing, and ``hooks`` says why.
         """
         self._attached = True
-        self._set_call(next(number for number, call in CALLS.items() if call.kind is Kind.MARKER))
+        for index, (_, call) in ROWS.items():
+            if call.kind is Kind.MARKER:
+                self._set_call(index)
         if self.hooks:
             for place in range(1, self._bpf[b"free_places"].max_entries):
                 self._bpf[b"free_places"].push(ctypes.c_uint32(place))
@@ -76,10 +79,10 @@ class Capture:
         for op in ops:
             wanted |= 1 << _OPERATIONS.index(op)
         self._settings.set(Setting.OPS, wanted)
-        for number, call in CALLS.items():
+        for index, (_, call) in ROWS.items():
             # Renames are followed even if not reported: they change what is watched.
             if call.kind is not Kind.FD or call.op in ops:
-                self._set_call(number)
+                self._set_call(index)
 
     def watch(self, path: Path, *, exclude: bool = False) -> None:
         """Include (or exclude) a file, or a directory and all below; ConfigError if it is not there.
@@ -196,10 +199,11 @@ class Capture:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _set_call(self, number: int) -> None:
+    def _set_call(self, index: int) -> None:
         calls = self._bpf[b"calls"]
-        op = _OPERATIONS.index(CALLS[number].op)
-        calls[ctypes.c_int(number)] = calls.Leaf.from_buffer_copy(CALLS[number].packed(op))
+        number, call = ROWS[index]
+        packed = call.packed(number, _OPERATIONS.index(call.op))
+        calls[ctypes.c_int(index)] = calls.Leaf.from_buffer_copy(packed)
 
 
 def _sum(values: Any) -> int:

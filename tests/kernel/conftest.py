@@ -41,8 +41,10 @@ class Programs:
 
     driver: Path
     noop: Path
-    uncovered: Path
     storm: Path
+    ring: Path
+    compat: Path
+    interrupted: Path
 
 
 @pytest.fixture(scope="session")

@@ -121,7 +121,7 @@ def _compiled(here: _Here, flags: list[str]) -> tuple[Any, dict[Hook, Answer]]:
             bpf = OneByOne(text=source.program_text(backend.text).encode(), cflags=flags)
             for tracepoint in backend.tracepoints:
                 bpf.load_func(b"on_" + tracepoint.encode(), BPF.RAW_TRACEPOINT)
-            for name, slot in backend.bodies.items():
+            for slot, name in backend.bodies.items():
                 body = bpf.load_func(name.encode(), BPF.RAW_TRACEPOINT)
                 bpf[b"bodies"][ctypes.c_int(slot)] = ctypes.c_int(body.fd)
         except Exception as error:  # bcc raises plain Exception

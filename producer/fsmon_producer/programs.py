@@ -18,6 +18,8 @@ from fsmon_bpf.rows import ROWS
 from fsmon_bpf.syscalls import Kind, Uncovered
 
 from fsmon_producer.hook_probe import Answer
+from fsmon_producer.marker import Marker
+from fsmon_producer.resolver import Resolver
 from fsmon_producer.settings import Setting, Settings
 from fsmon_producer.watches import Watched, Watches
 
@@ -48,7 +50,9 @@ class Capture:
         self._attached = False
         self._skipped_before: Counter[str] = Counter()
         self._settings = Settings(bpf)
-        self._watches = Watches(bpf, self._settings)
+        marker = Marker(bpf, self._settings)
+        self._watches = Watches(bpf, self._settings, marker)
+        self._resolver = Resolver(bpf[b"questions"].map_fd, marker) if backend.asks else None
 
     def attach(self) -> None:
         """Attach the programs; nothing is captured before ``enable``.
@@ -110,6 +114,11 @@ class Capture:
         """
         return self._watches.follow_names() if self._attached else []
 
+    def resolve(self) -> None:
+        """Answer what the programs ask about path operations (backend ``resolve``); call it often."""
+        if self._resolver is not None and self._attached:
+            self._resolver.serve(self._watches)
+
     def ignore(self, pid: int) -> None:
         """Report nothing that this process does."""
         self._bpf[b"ignored"][ctypes.c_uint32(pid)] = ctypes.c_uint8(1)
@@ -121,6 +130,8 @@ class Capture:
             outcomes[start : start + len(_OPERATIONS)] for start in range(0, len(outcomes), len(_OPERATIONS))
         ]
         uncovered = [_sum(values) for values in self._bpf[b"uncovered"].values()]
+        if self._resolver is not None:
+            uncovered[Uncovered.UNRESOLVED] += self._resolver.unresolved
         return Counters(
             emitted=_named(stages[0]),
             lost={
@@ -178,6 +189,7 @@ class Capture:
     def detach(self) -> None:
         """Stop capturing; what is in the ring and the counters can still be read."""
         if self._attached:
+            self.resolve()
             self._attached = False
             for hook in list(self._bpf.lsm_fds):
                 self._bpf.detach_lsm(hook)
@@ -187,6 +199,8 @@ class Capture:
             for tracepoint in reversed(self._backend.tracepoints):
                 if tracepoint.encode() in self._bpf.raw_tracepoint_fds:
                     self._bpf.detach_raw_tracepoint(tp=tracepoint.encode())
+            if self._resolver is not None:
+                self._resolver.close()
 
     def close(self) -> None:
         """Detach, and give the maps and the ring back."""

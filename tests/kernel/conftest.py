@@ -65,6 +65,7 @@ class Watch:
 
     def bodies(self) -> list[bytes]:
         bodies: list[bytes] = []
+        self.capture.resolve()
         while True:
             batch = self.ring.read(1000, LONGEST_RECORD)
             bodies += batch.bodies

@@ -33,7 +33,7 @@ def compiled(backend: Backend) -> BPF:
 def functions(backend: Backend) -> Iterator[bytes]:
     yield from (hook.program(backend.way).encode() for hook in backend.hooks)
     yield from (f"on_{tracepoint}".encode() for tracepoint in backend.tracepoints)
-    yield from (body.encode() for body in backend.bodies)
+    yield from {body.encode() for body in backend.bodies.values()}
 
 
 def refused_edges(code: bytes) -> list[tuple[int, int]]:

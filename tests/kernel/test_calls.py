@@ -1,5 +1,7 @@
 """Operations that do not come and go as one 64-bit system call."""
 
+import shutil
+import struct
 import subprocess
 from collections import Counter
 from collections.abc import Callable
@@ -86,3 +88,32 @@ def test_a_call_that_a_signal_interrupts(
     assert [(event["pid"], event["path"], event["result"]) for event in events] == [
         (int(pid), str(root / "file"), result)
     ]
+
+
+def test_exec_from_a_thread(root: Path, watch: Watch, programs: Programs) -> None:
+    """The thread takes the process's place, its id with it: the note is of the task, not of the id."""
+    program = root / "threaded"
+    shutil.copy(programs.noop, program)
+    watch.events()
+    script = "import os, sys, threading; threading.Thread(target=os.execv, args=(sys.argv[1], ['x'])).start()"
+    with subprocess.Popen(["/usr/bin/python3", "-ISc", script, program]) as process:
+        assert process.wait(timeout=60) == 0
+    (event,) = (event for event in watch.events() if event["op"] == "exec")
+    assert (event["path"], event["result"], event["comm"]) == (str(program), 0, "threaded")
+    assert (event["pid"], event["tid"]) == (process.pid, process.pid)
+
+
+def test_access_control_lists(root: Path, watch: Watch) -> None:
+    """Since 6.2 they have hooks of their own; they are attributes all the same."""
+    file = root / "listed"
+    file.touch()
+    # include/uapi/linux/posix_acl_xattr.h: owner, user 1, group, mask, others
+    entries = ((1, 6, -1), (2, 4, 1), (4, 4, -1), (16, 4, -1), (32, 4, -1))
+    name = "system.posix_acl_access"
+    value = struct.pack("<I", 2) + b"".join(struct.pack("<HHi", *entry) for entry in entries)
+    watch.events()
+    script = f"import os, sys; file, name = sys.argv[1], '{name}'; os.setxattr(file, name, {value!r})"
+    script += "; os.removexattr(file, name)"
+    subprocess.run(["/usr/bin/python3", "-ISc", script, file], check=True)
+    events = [(*named(event), event["xattr_name"], event["result"]) for event in watch.events()]
+    assert events == [(op, str(file), "-", name, 0) for op in ("setxattr", "removexattr")]

@@ -84,13 +84,12 @@ class Resolver:
             if question.second is not None:
                 second = self._follow(root, question.second, follows=False, of_name=True)
         found = [each for each in (first, second) if each is not None]
-        if not question.watched and len(found) < (1 if question.second is None else 2):
+        complete = len(found) == (1 if question.second is None else 2)
+        named = any(Path(os.fsdecode(each.path)) in names for each in found)
+        if question.watched or any(each.watched for each in found) or (named and question.our_root):
+            self._send(question, first, second)
+        elif named or not complete:  # perhaps a watched one's name, and in another root perhaps not
             self.unresolved += 1
-            return
-        bore_a_name = question.our_root and any(Path(os.fsdecode(each.path)) in names for each in found)
-        if not (question.watched or bore_a_name or any(each.watched for each in found)):
-            return
-        self._send(question, first, second)
 
     def _send(self, question: Question, first: _Found | None, second: _Found | None) -> None:
         event = dict(question.event)

@@ -17,7 +17,7 @@ from .conftest import Programs, Watch
 from .test_exactness import outcomes
 from .test_operations import lay_out, run_driver
 
-pytestmark = [pytest.mark.kernel, pytest.mark.vm_once]
+pytestmark = pytest.mark.kernel
 
 WRITES = 40_000
 _SINCE_6_8 = (
@@ -45,6 +45,7 @@ def answers(backend: Backend) -> dict[str, Answer]:
     return {hook.name: answer for hook, answer in hook_matrix.answers(backend, Btf.of_kernel()).items()}
 
 
+@pytest.mark.vm_once
 @pytest.mark.parametrize("backend", [LSM, FENTRY], ids=["lsm", "fentry"])
 def test_what_the_kernel_lets_each_hook_do(backend: Backend) -> None:
     """Asked, and not told by the version; what is refused has the kernel's reason."""
@@ -59,6 +60,7 @@ def test_what_the_kernel_lets_each_hook_do(backend: Backend) -> None:
 
 
 def test_check_shows_it() -> None:
+    """Natively only: it loads all programs once more."""
     lines, able = hook_check.report()
     taken = preflight.choose_backend("auto", Btf.of_kernel())
     assert able
@@ -70,6 +72,7 @@ def test_check_shows_it() -> None:
         assert str(answer) in table[hook] or taken is LSM
 
 
+@pytest.mark.vm_once
 def test_fentry_captures_or_counts(
     tmp_path: Path, watching: Callable[..., Watch], programs: Programs
 ) -> None:

@@ -92,8 +92,9 @@ release-schema: .local/setup/venv ## Freeze the schemas as they are, if they hav
 	@$(PYTHON) -m fsmon_schemas.release
 
 .PHONY: docs
-docs: .local/setup/venv ## Write docs/schema.md anew from the schemas
+docs: .local/setup/venv ## Write docs/schema.md anew from the schemas, docs/backends.md from the tests
 	@$(PYTHON) -m fsmon_schemas.reference > docs/schema.md
+	@PYTHONPATH=tests $(PYTHON) -m differences > docs/backends.md
 
 .PHONY: lock
 lock: packages ## Write requirements.lock anew: the newest versions that pyproject.toml allows, with their hashes

@@ -6,7 +6,8 @@ bodies, the filter, the schema and the counters are shared.
 
 from collections.abc import Iterator, Mapping
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Self
 
 from fsmon_bpf.btf import Btf
 from fsmon_bpf.hooks import HOOKS, Hook, Way
@@ -16,14 +17,16 @@ from fsmon_bpf.syscalls import Kind, operations
 
 @dataclass(frozen=True)
 class Backend:
-    """One way of seeing operations. ``bodies`` are tail-called: name to slot in the map of that name."""
+    """One way of seeing operations. ``bodies`` are tail-called: slot in the map of that name to program."""
 
     name: str
     text: str  # the C file, without .bpf.c
     tracepoints: tuple[str, ...]
-    bodies: Mapping[str, int] = field(default_factory=dict)
+    bodies: Mapping[int, str] = field(default_factory=dict)
     hooks: tuple[Hook, ...] = ()
     way: Way = Way.LSM
+    optional_tracepoints: tuple[str, ...] = ()
+    asks: bool = False  # user space has to find out what paths mean
 
     @property
     def operations(self) -> tuple[str, ...]:
@@ -39,6 +42,11 @@ class Backend:
         if self.hooks and not self.hooks_of(btf):
             lacking.append(f"function {self.hooks[0].target(self.way)}")
         return lacking
+
+    def on(self, btf: Btf) -> Self:
+        """The backend with those optional tracepoints that the kernel has; sys_exit stays the last."""
+        there = filter(btf.has_tracepoint, self.optional_tracepoints)
+        return replace(self, tracepoints=(*there, *self.tracepoints), optional_tracepoints=())
 
     def hooks_of(self, btf: Btf) -> tuple[Hook, ...]:
         """The hooks that this kernel has."""
@@ -61,25 +69,40 @@ class Backend:
                 yield f"-DARG_{hook.name}_{name}={index}"
 
 
+_ENDS = ("sched_process_exec", "sched_process_exit", "signal_deliver", "sys_exit")
+_OPEN_FILES = {
+    0: "body_finish",
+    Kind.FD: "body_fd",
+    Kind.OPEN: "body_open",
+    Kind.PAIR: "body_pair",
+    Kind.CONTROL: "body_control",
+}
 TRACEPOINT = Backend(
     "tracepoint",
     "tracepoint",
-    ("ctime_ns_xchg", "ctime_xchg_skip", "inode_set_ctime_to_ts", "sched_process_exec", "sys_exit"),
+    ("ctime_ns_xchg", "ctime_xchg_skip", "inode_set_ctime_to_ts", *_ENDS),
     {
-        "body_finish": 0,
-        "body_fd": Kind.FD,
-        "body_open": Kind.OPEN,
-        "body_pair": Kind.PAIR,
-        "body_path": Kind.PATH,
-        "body_remove": Kind.REMOVE,
-        "body_make": Kind.MAKE,
-        "body_link": Kind.LINK,
-        "body_rename": Kind.RENAME,
+        **_OPEN_FILES,
+        Kind.PATH: "body_path",
+        Kind.REMOVE: "body_remove",
+        Kind.MAKE: "body_make",
+        Kind.LINK: "body_link",
+        Kind.RENAME: "body_rename",
     },
 )
-_HOOKED_TRACEPOINTS = ("sys_exit", "sched_process_exit")
-_HOOKED_BODIES = {"body_finish": 0, "body_hooked": 1}
-LSM = Backend("lsm", "lsm", _HOOKED_TRACEPOINTS, _HOOKED_BODIES, HOOKS, Way.LSM)
+_PATH_KINDS = (Kind.PATH, Kind.REMOVE, Kind.MAKE, Kind.LINK, Kind.RENAME)
+_ASK = 15  # BODY_ASK in resolve.bpf.c
+RESOLVE = Backend(
+    "resolve",
+    "resolve",
+    _ENDS,
+    {**_OPEN_FILES, **dict.fromkeys(_PATH_KINDS, "body_named"), _ASK: "body_ask"},
+    asks=True,
+)
+_HOOKED_TRACEPOINTS = ("sched_process_exit", "sched_switch", "signal_deliver", "sys_exit")
+_IO_URING = ("io_uring_submit_sqe", "io_uring_submit_req", "io_uring_complete")  # the first until 6.3
+_HOOKED_BODIES = {0: "body_finish", 1: "body_hooked"}
+LSM = Backend("lsm", "lsm", _HOOKED_TRACEPOINTS, _HOOKED_BODIES, HOOKS, Way.LSM, _IO_URING)
 # The last resort: preemptible kernels skip its programs now and then, which is counted.
-FENTRY = Backend("fentry", "lsm", _HOOKED_TRACEPOINTS, _HOOKED_BODIES, HOOKS, Way.FENTRY)
-BACKENDS = {backend.name: backend for backend in (LSM, TRACEPOINT, FENTRY)}
+FENTRY = Backend("fentry", "lsm", _HOOKED_TRACEPOINTS, _HOOKED_BODIES, HOOKS, Way.FENTRY, _IO_URING)
+BACKENDS = {backend.name: backend for backend in (LSM, TRACEPOINT, FENTRY, RESOLVE)}

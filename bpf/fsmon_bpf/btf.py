@@ -112,11 +112,26 @@ class Btf:
         """Whether the kernel has a raw tracepoint of that name (bpf_probe.h declares its type)."""
         return f"btf_trace_{name}" in self._typedefs
 
+    def tracepoint_arguments(self, name: str) -> int | None:
+        """How many arguments a raw tracepoint has; None if the kernel has none of that name."""
+        if not self.has_tracepoint(name):
+            return None
+        # typedef void (*btf_trace_x)(void *, arguments): typedef, pointer, function
+        (pointer,) = struct.unpack_from("<I", self.data, self._typedefs[f"btf_trace_{name}"] + 8)
+        (function,) = struct.unpack_from("<I", self.data, self._types[pointer] + 8)
+        (info,) = struct.unpack_from("<I", self.data, self._types[function] + 4)
+        return (int(info) & 0xFFFF) - 1
+
+    def has_struct(self, name: str) -> bool:
+        """Whether ``offset_of`` may be asked for it."""
+        return name in self._structs
+
     @cached_property
-    def _typedefs(self) -> frozenset[str]:
+    def _typedefs(self) -> dict[str, int]:
+        """Position of each by its name."""
         unpack = struct.Struct("<II").unpack_from
-        found = (unpack(self.data, position) for position in self._types[1:])
-        return frozenset(self._name(name) for name, info in found if (info >> 24) & 0x1F == _TYPEDEF)
+        found = ((position, *unpack(self.data, position)) for position in self._types[1:])
+        return {self._name(name): at for at, name, info in found if (info >> 24) & 0x1F == _TYPEDEF}
 
     def parameters_of(self, function: str) -> list[str] | None:
         """Names of a kernel function's parameters; None if the kernel has no such function."""

@@ -44,8 +44,11 @@ class Hook:
 _FILE = ("file", "+FILE_PATH")
 HOOKS = (
     Hook("file_open", ("open", "create"), _FILE),
-    Hook("file_permission", ("read", "write", "fallocate"), _FILE),
+    Hook("file_permission", ("read", "write", "fallocate", "readdir", "clone"), _FILE),
     Hook("file_truncate", ("truncate",), _FILE, instead="path_truncate"),  # since 6.2
+    Hook("file_ioctl", ("setflags",), _FILE),
+    Hook("file_ioctl_compat", ("setflags",), _FILE, instead="file_ioctl"),  # since 6.8
+    Hook("inode_file_setattr", ("setflags",), instead="file_ioctl"),  # since 6.17
     Hook("mmap_file", ("mmap",), _FILE),
     Hook("file_mprotect", ("mprotect",), ("vma", "*VMA_FILE", "+FILE_PATH")),
     Hook(
@@ -54,7 +57,7 @@ HOOKS = (
     Hook("path_unlink", ("unlink",), ("dir",)),
     Hook("path_rmdir", ("rmdir",), ("dir",)),
     Hook("path_mkdir", ("mkdir",), ("dir",)),
-    Hook("path_mknod", ("mknod",), ("dir",)),
+    Hook("path_mknod", ("mknod", "bind"), ("dir",)),
     Hook("path_symlink", ("symlink",), ("dir",)),
     Hook("path_link", ("link",), ("new_dir",)),
     Hook("path_rename", ("rename", "exchange"), ("old_dir",)),

@@ -124,7 +124,7 @@ def _show_probe(backend: str, answers: list[Answer]) -> bool:
 
 @app.command()
 def source(
-    backend: Annotated[str, typer.Option(help="tracepoint, lsm or fentry.")] = "tracepoint",
+    backend: Annotated[str, typer.Option(help="tracepoint, lsm, fentry or resolve.")] = "tracepoint",
 ) -> None:
     """Print the program that would run in the kernel, as one C text."""
     if backend not in BACKENDS[1:]:

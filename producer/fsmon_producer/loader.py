@@ -121,7 +121,7 @@ def _compiled(here: _Here, flags: list[str]) -> tuple[Any, dict[Hook, Answer]]:
             bpf = OneByOne(text=source.program_text(backend.text).encode(), cflags=flags)
             for tracepoint in backend.tracepoints:
                 bpf.load_func(b"on_" + tracepoint.encode(), BPF.RAW_TRACEPOINT)
-            for name, slot in backend.bodies.items():
+            for slot, name in backend.bodies.items():
                 body = bpf.load_func(name.encode(), BPF.RAW_TRACEPOINT)
                 bpf[b"bodies"][ctypes.c_int(slot)] = ctypes.c_int(body.fd)
         except Exception as error:  # bcc raises plain Exception
@@ -175,10 +175,11 @@ def _possible_cpus() -> int:
 def _backend_here(name: str) -> _Here:
     try:
         btf = Btf.of_kernel()
-        backend = preflight.choose_backend(name, btf)
-        hooks = hook_matrix.answers(backend, btf)
-        reason = preflight.why(name, backend, btf)
-        _log.info("backend %s (%s) %s", backend.name, reason, hook_matrix.summary(hooks))
+        chosen = preflight.choose_backend(name, btf)
+        hooks = hook_matrix.answers(chosen, btf)
+        reason = preflight.why(name, chosen, btf)
+        _log.info("backend %s (%s) %s", chosen.name, reason, hook_matrix.summary(hooks))
+        backend = chosen.on(btf)
         d_path = frozenset(hook.name for hook, answer in hooks.items() if answer.d_path)
         return _Here(backend, hooks, backend.flags(btf, _possible_cpus(), d_path))
     except OSError as error:

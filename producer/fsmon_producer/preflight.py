@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fsmon_bpf import source
-from fsmon_bpf.backends import BACKENDS, FENTRY, LSM, Backend
+from fsmon_bpf.backends import BACKENDS, FENTRY, LSM, RESOLVE, TRACEPOINT, Backend
 from fsmon_bpf.btf import VMLINUX, Btf, BtfError
 from fsmon_bpf.layout import Layout
 from fsmon_schemas.errors import ConfigError, FatalError
@@ -83,12 +83,16 @@ def obstacle(backend: Backend, btf: Btf) -> str:
 
 def why(name: str, backend: Backend, btf: Btf) -> str:
     """Why this backend was taken when that name was asked for."""
-    if name != "auto":
+    if name == backend.name:
         return "asked for"
     before = list(BACKENDS.values())[: list(BACKENDS).index(backend.name)]
+    if name != "auto":
+        before = [BACKENDS[name]]
     told = [f"{other.name}: {obstacle(other, btf)}" for other in before]
     if backend is FENTRY:
         told.append("a preemptible kernel SKIPS programs of fentry now and then: counted as lost, recursion")
+    if backend is RESOLVE:
+        told.append("what paths MEANT is found out after the operation, or counted: uncovered, unresolved")
     return "; ".join(told) or "the best that there is"
 
 
@@ -99,7 +103,9 @@ def choose_backend(name: str, btf: Btf) -> Backend:
     """
     if name != "auto" and name not in BACKENDS:
         raise ConfigError(f"unknown backend {name}; known: auto, {', '.join(BACKENDS)}")
-    asked = BACKENDS.values() if name == "auto" else [BACKENDS[name]]
+    asked = list(BACKENDS.values()) if name == "auto" else [BACKENDS[name]]
+    if name == TRACEPOINT.name:
+        asked.append(RESOLVE)  # the same, as far as older kernels let it
     obstacles = {}
     for backend in asked:
         obstacles[backend.name] = obstacle(backend, btf)

@@ -14,9 +14,12 @@ from typing import Any, Self
 from fsmon_bpf import avro_encoder
 from fsmon_bpf.backends import Backend
 from fsmon_bpf.hooks import Hook, Way
-from fsmon_bpf.syscalls import CALLS, Kind, Uncovered
+from fsmon_bpf.rows import ROWS
+from fsmon_bpf.syscalls import Kind, Uncovered
 
 from fsmon_producer.hook_probe import Answer
+from fsmon_producer.marker import Marker
+from fsmon_producer.resolver import Resolver
 from fsmon_producer.settings import Setting, Settings
 from fsmon_producer.watches import Watched, Watches
 
@@ -47,7 +50,9 @@ class Capture:
         self._attached = False
         self._skipped_before: Counter[str] = Counter()
         self._settings = Settings(bpf)
-        self._watches = Watches(bpf, self._settings)
+        marker = Marker(bpf, self._settings)
+        self._watches = Watches(bpf, self._settings, marker)
+        self._resolver = Resolver(bpf[b"questions"].map_fd, marker) if backend.asks else None
 
     def attach(self) -> None:
         """Attach the programs; nothing is captured before ``enable``.
@@ -55,7 +60,9 @@ class Capture:
         A hook that the kernel refuses is one that is missing, and ``hooks`` says why.
         """
         self._attached = True
-        self._set_call(next(number for number, call in CALLS.items() if call.kind is Kind.MARKER))
+        for index, (_, call) in ROWS.items():
+            if call.kind is Kind.MARKER:
+                self._set_call(index)
         if self.hooks:
             for place in range(1, self._bpf[b"free_places"].max_entries):
                 self._bpf[b"free_places"].push(ctypes.c_uint32(place))
@@ -76,10 +83,10 @@ class Capture:
         for op in ops:
             wanted |= 1 << _OPERATIONS.index(op)
         self._settings.set(Setting.OPS, wanted)
-        for number, call in CALLS.items():
+        for index, (_, call) in ROWS.items():
             # Renames are followed even if not reported: they change what is watched.
             if call.kind is not Kind.FD or call.op in ops:
-                self._set_call(number)
+                self._set_call(index)
 
     def watch(self, path: Path, *, exclude: bool = False) -> None:
         """Include (or exclude) a file, or a directory and all below; ConfigError if it is not there.
@@ -107,6 +114,11 @@ class Capture:
         """
         return self._watches.follow_names() if self._attached else []
 
+    def resolve(self) -> None:
+        """Answer what the programs ask about path operations (backend ``resolve``); call it often."""
+        if self._resolver is not None and self._attached:
+            self._resolver.serve(self._watches)
+
     def ignore(self, pid: int) -> None:
         """Report nothing that this process does."""
         self._bpf[b"ignored"][ctypes.c_uint32(pid)] = ctypes.c_uint8(1)
@@ -118,6 +130,8 @@ class Capture:
             outcomes[start : start + len(_OPERATIONS)] for start in range(0, len(outcomes), len(_OPERATIONS))
         ]
         uncovered = [_sum(values) for values in self._bpf[b"uncovered"].values()]
+        if self._resolver is not None:
+            uncovered[Uncovered.UNRESOLVED] += self._resolver.unresolved
         return Counters(
             emitted=_named(stages[0]),
             lost={
@@ -175,6 +189,7 @@ class Capture:
     def detach(self) -> None:
         """Stop capturing; what is in the ring and the counters can still be read."""
         if self._attached:
+            self.resolve()
             self._attached = False
             for hook in list(self._bpf.lsm_fds):
                 self._bpf.detach_lsm(hook)
@@ -184,6 +199,8 @@ class Capture:
             for tracepoint in reversed(self._backend.tracepoints):
                 if tracepoint.encode() in self._bpf.raw_tracepoint_fds:
                     self._bpf.detach_raw_tracepoint(tp=tracepoint.encode())
+            if self._resolver is not None:
+                self._resolver.close()
 
     def close(self) -> None:
         """Detach, and give the maps and the ring back."""
@@ -196,10 +213,11 @@ class Capture:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _set_call(self, number: int) -> None:
+    def _set_call(self, index: int) -> None:
         calls = self._bpf[b"calls"]
-        op = _OPERATIONS.index(CALLS[number].op)
-        calls[ctypes.c_int(number)] = calls.Leaf.from_buffer_copy(CALLS[number].packed(op))
+        number, call = ROWS[index]
+        packed = call.packed(number, _OPERATIONS.index(call.op))
+        calls[ctypes.c_int(index)] = calls.Leaf.from_buffer_copy(packed)
 
 
 def _sum(values: Any) -> int:

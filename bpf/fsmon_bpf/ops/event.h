@@ -1,6 +1,7 @@
 /* What every operation shares: begin an event, fill what its row says, finish it. */
 
-#define RENAME_EXCHANGE 2 /* include/uapi/linux/fs.h */
+#define RENAME_EXCHANGE 2  /* include/uapi/linux/fs.h */
+#define AT_REMOVEDIR 0x200 /* include/uapi/linux/fcntl.h */
 
 static __always_inline void begin(struct scratch *s, u32 op, u32 hook) {
     __builtin_memset(&s->event, 0, sizeof(s->event));

@@ -42,6 +42,7 @@ static __always_inline int do_fd(struct scratch *s, void *task) {
 
 /* sendfile, splice, copy_file_range: side 0 is read, side 1 is written, an event each. */
 static __always_inline int do_pair(struct scratch *s, void *task) {
-    if (s->side) return file_operation(s, task, (u32)s->args[s->row.fd2 & 7], OPERATION_WRITE);
+    u32 op = s->row.op == OPERATION_CLONE ? OPERATION_CLONE : OPERATION_WRITE;
+    if (s->side) return file_operation(s, task, (u32)s->args[s->row.fd2 & 7], op);
     return file_operation(s, task, (u32)s->args[s->row.fd & 7], OPERATION_READ);
 }

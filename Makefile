@@ -73,6 +73,10 @@ bench-quick: setup ## The same in under a minute
 test-kernel: .local/setup/venv vm-packages ## Run kernel tests under Debian's kernels; KERNEL=6.1 PREEMPT=full T=encoder run a part
 	@PYTHONPATH=tests:compose $(PYTHON) -m vm test $(KERNEL:%=--kernel %) $(PREEMPT:%=--preempt %) $(if $(T),-k '$(T)')
 
+.PHONY: verified
+verified: .local/setup/venv vm-packages ## Record anew how far the verifier walks in each program, on each kernel
+	@PYTHONPATH=tests:compose $(PYTHON) -m vm.record
+
 .PHONY: lint
 lint: .local/setup/venv test-packages ## Check style, types and who imports whom
 	@.venv/bin/ruff check

@@ -14,8 +14,8 @@ from fsmon_producer.hook_probe import Answer
 from fsmon_schemas import FatalError
 
 from .conftest import Programs, Watch
+from .operations import lay_out, run_driver
 from .test_exactness import outcomes
-from .test_operations import lay_out, run_driver
 
 pytestmark = pytest.mark.kernel
 

@@ -138,7 +138,7 @@ def captured_by(watch: Watch) -> Counter[tuple[str, ...]]:
     return Counter(as_expected(event) for event in watch.events() if event["comm"] in DRIVER_NAMES)
 
 
-@pytest.mark.parametrize("way", ["absolute", "relative", "dirfd", "symlink", "dotdot", "absent"])
+@pytest.mark.parametrize("way", ["absolute", "dirfd", "absent"])
 def test_operations_on_an_overlay(
     overlay: Path, programs: Programs, watching: Callable[..., Watch], way: str
 ) -> None:
@@ -157,7 +157,7 @@ def test_operations_on_an_overlay(
     assert (Counter(watch.capture.counters().uncovered) - before)["unresolved"] == unresolved
 
 
-@pytest.mark.parametrize("way", ["absolute", "relative", "dirfd", "symlink", "dotdot"])
+@pytest.mark.parametrize("way", ["absolute", "dirfd"])
 def test_operations_below_another_root(
     tmp_path: Path, programs: Programs, watching: Callable[..., Watch], way: str
 ) -> None:
@@ -171,7 +171,7 @@ def test_operations_below_another_root(
     assert captured_by(watch) == expected
 
 
-@pytest.mark.parametrize("way", ["absolute", "relative", "dirfd", "symlink", "dotdot", "absent"])
+@pytest.mark.parametrize("way", ["absolute", "dirfd"])
 def test_operations_in_another_mount_namespace(
     tmp_path: Path, programs: Programs, watching: Callable[..., Watch], way: str
 ) -> None:

@@ -13,7 +13,8 @@ from fsmon_bpf.btf import Btf
 from fsmon_producer import preflight
 
 from .conftest import Ground, Programs, Watch
-from .operations import WAYS, as_expected, lay_out, run_driver
+from .operations import as_expected, lay_out, run_driver
+from .test_operations import WAYS
 
 pytestmark = [pytest.mark.kernel, pytest.mark.vm_once]
 

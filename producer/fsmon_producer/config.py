@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from fsmon_bpf import backends
-from fsmon_bpf.syscalls import operations
 from fsmon_schemas.errors import ConfigError
 from fsmon_schemas.schema import FILE_EVENT
 
@@ -27,7 +26,7 @@ OPERATIONS = tuple(
     for declared in FILE_EVENT.declared["fields"]
     if declared["name"] == "op"
     for symbol in declared["type"]["symbols"]
-    if symbol in operations()
+    if any(symbol in backend.operations for backend in backends.BACKENDS.values())
 )
 _SIZE_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 _PAGE = 4096
@@ -83,7 +82,7 @@ def check_runnable(config: Config) -> None:
 def _read(file: Path) -> dict[str, Any]:
     try:
         values = tomllib.loads(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
         raise ConfigError(f"--config {file}: {error}") from error
     known = [option.name for option in fields(Config)]
     for name in values:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from fsmon_producer.record import decode_kernel, readable
 
-from .conftest import LONGEST_RECORD, Ground, Programs, Watch
+from .conftest import LONGEST_RECORD, Ground, Watch
 
 pytestmark = [pytest.mark.kernel, pytest.mark.vm]
 
@@ -32,8 +32,10 @@ def test_deep_paths(watched: Ground) -> None:
     assert len(events) == 200
     above = len(watched.root.parts) - 1
     for depth, event in enumerate(events, 1):
-        # 128 steps up; crossing from a mount to its mount point takes one, too.
-        if depth > 128:
+        # A walk goes 128 steps up; crossing from a mount to its mount point takes one, too.
+        if event["path_source"] == "d_path":
+            assert (event["path"], event["path_truncated"]) == (str(watched.root) + "/d" * depth, False)
+        elif depth > 128:
             assert event["path_truncated"]
             assert (str(watched.root) + "/d" * depth).endswith("/" + event["path"])
             assert len(event["path"]) >= len("/d" * 120)
@@ -141,24 +143,6 @@ with mmap.mmap(fd, 8192) as memory:
     assert (watched.root / "mapped").read_bytes()[4096] == 7
 
 
-def test_uncovered_calls_are_counted(watched: Ground, programs: Programs) -> None:
-    watched.watch.events()
-    before = watched.watch.capture.counters().uncovered
-    result = subprocess.run([str(programs.uncovered), str(watched.root)], check=False)
-    assert result.returncode == 0
-    if watched.watch.capture.backend == "lsm":
-        # It sees what is done whoever asks for it; results of 32-bit calls and io_submit's are not known.
-        done = [(event["op"], event["result"]) for event in watched.watch.events()]
-        assert done[1:] == [("write", None), ("unlink", None), ("write", None)]
-        return
-    after = watched.watch.capture.counters().uncovered
-    grown = {kind: after[kind] - before.get(kind, 0) for kind in after}
-    assert grown["compat"] >= 2
-    assert grown["aio"] >= 1
-    assert grown["io_uring"] >= 1
-    assert [event["op"] for event in watched.watch.events()] == ["create"]
-
-
 def test_wall_and_boot_time(watched: Ground) -> None:
     watched.watch.events()
     watched.watch.capture.sync_clock()
@@ -168,18 +152,6 @@ def test_wall_and_boot_time(watched: Ground) -> None:
     (event,) = watched.watch.events()
     assert before[0] - 0.01 <= event["time"].timestamp() <= after[0] + 0.01
     assert before[1] <= event["boot_time"] / 1e9 <= after[1]
-
-
-def test_exec_of_a_script(watched: Ground) -> None:
-    script, shell = watched.root / "script", watched.root / "shell"
-    script.write_text(f"#!{shell}\n")
-    script.chmod(0o755)
-    shell.write_bytes(Path("/bin/sh").read_bytes())
-    shell.chmod(0o755)
-    watched.watch.events()
-    subprocess.run([str(script)], check=True)
-    named = script if watched.watch.capture.backend == "lsm" else shell
-    assert [event["path"] for event in watched.watch.events() if event["op"] == "exec"] == [str(named)]
 
 
 def test_two_threads_of_operations_are_told_apart(watched: Ground) -> None:

@@ -37,14 +37,18 @@ def figures(capture: Capture) -> Figures:
     return {name.decode(): instructions(function.fd) for name, function in capture._bpf.funcs.items()}
 
 
-def figures_of_hooks() -> Figures:
-    """Of the lsm backend where the machine takes no LSM programs: raw tracepoints are given the same words.
+def figures_of_lsm() -> Figures:
+    """Of the lsm backend where the machine takes no LSM programs: its hooks as raw tracepoints, which are
+    given the same words, but not their types. Hooks that need these (for bpf_d_path) are left out.
 
-    AssertionError where the verifier refuses one.
+    AssertionError where the verifier refuses one of the others.
     """
-    text = source.program_text("lsm").replace("lsm__", "hook__")
+    text = source.program_text(LSM.text)
+    flags = [flag.replace("lsm__", "hook__") for flag in LSM.flags(Btf.of_kernel(), 2)]
     found = {}
-    for verdict in verdicts(text, ["-DRING_PAGES=16", *LSM.flags(Btf.of_kernel(), 2)]):
+    for verdict in verdicts(text, ["-DRING_PAGES=16", *flags]):
+        if verdict.name.startswith("hook__") and "invalid mem access 'scalar'" in verdict.refusal:
+            continue
         assert not verdict.refusal, verdict
         found[verdict.name.replace("hook__", "lsm__")] = verdict.instructions
     return found
@@ -54,7 +58,7 @@ def main() -> int:
     with load(CaptureSettings(watch=())) as capture:
         found = {capture.backend: figures(capture)}
     if not bpf_lsm_is_active():
-        found["lsm"] = figures_of_hooks()
+        found["lsm"] = figures_of_lsm()
     json.dump({series(): found}, sys.stdout)
     return 0
 

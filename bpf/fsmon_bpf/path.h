@@ -12,15 +12,15 @@ struct dentry_block {
     u64 parent, hash_len, name, inode;
 };
 
-/* What d_unlinked says (include/linux/dcache.h): no longer hashed, and not the root of its file system. */
-static __always_inline u32 is_unlinked(u64 dentry) {
-    return !read64(dentry + DENTRY_HASH_PPREV) && read64(dentry + DENTRY_PARENT) != dentry;
-}
-
 /* All that a walk needs of a dentry, in one read. */
 struct dentry_head {
     u64 words[(DENTRY_INODE + 8) / 8];
 };
+
+/* What d_unlinked says (include/linux/dcache.h): no longer hashed, and not the root of its file system. */
+static __always_inline u32 is_unlinked(u64 dentry) {
+    return !read64(dentry + DENTRY_HASH_PPREV) && read64(dentry + DENTRY_PARENT) != dentry;
+}
 
 static __always_inline void task_root(void *task, struct walk *walk) {
     u64 fs = 0;

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 COUNT = 23
+WAYS = ("absolute", "relative", "dirfd", "symlink", "dotdot", "absent")
 VECTORS = (19, 20, 295, 296, 327, 328)  # readv, writev and their relatives: their length is not an argument
 
 

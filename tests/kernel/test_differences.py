@@ -210,3 +210,26 @@ def test_the_oldest_32_bit_call(root: Path, check: Check) -> None:
         "ctypes.memmove(at + 4096, struct.pack('<6I', 0, 4096, 1, 2, fd, 0), 24)\n"
         "result = ctypes.CFUNCTYPE(ctypes.c_int)(at)(); assert not -4096 < result < 0, result"
     )
+
+
+@pytest.mark.differs(
+    case="a hard link on an overlay",
+    lsm=("link = 0",),
+    tracepoint=("uncovered.unresolved",),
+    reason="overlayfs sets no change time of its own inode; what is done by the new name is reported on both",
+)
+def test_a_link_on_an_overlay(root: Path, check: Check) -> None:
+    base = root / "overlaid"
+    base.mkdir()
+    # Layers on a tmpfs: an upper one cannot lie on an overlay, as a guest's / is.
+    subprocess.run(["mount", "-t", "tmpfs", "fsmon-test", str(base)], check=True)
+    try:
+        for name in ("lower", "upper", "work", "merged"):
+            (base / name).mkdir()
+        layers = f"lowerdir={base}/lower,upperdir={base}/upper,workdir={base}/work"
+        mounting = ["mount", "-t", "overlay", "overlay", "-o", layers, str(base / "merged")]
+        subprocess.run(mounting, check=True)
+        (base / "merged/one").touch()
+        check("import os; os.link('overlaid/merged/one', 'overlaid/merged/two')")
+    finally:
+        subprocess.run(["umount", "-lR", str(base)], check=True)

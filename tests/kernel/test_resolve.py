@@ -65,13 +65,16 @@ def test_it_stands_in_where_the_kernel_names_no_inodes() -> None:
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_every_operation_is_captured_exactly(ground: Ground, programs: Programs, way: str) -> None:
+def test_every_operation_is_captured_exactly_or_counted(ground: Ground, programs: Programs, way: str) -> None:
+    """On a busy machine the driver may have ended before its paths are followed."""
     folder = ground.root / way
     lay_out(folder, programs.noop)
     ground.watch.events()
-    lost = ground.watch.capture.counters().lost
+    lost, before = ground.watch.capture.counters().lost, unresolved(ground)
     _, expected = run_driver(programs.driver, way, folder, folder)
-    assert Counter(as_expected(event) for event in ground.watch.events()) == expected
+    captured = Counter(as_expected(event) for event in ground.watch.events())
+    assert captured - expected == Counter()
+    assert (expected - captured).total() <= unresolved(ground) - before
     assert ground.watch.capture.counters().lost == lost
 
 

@@ -5,6 +5,7 @@ Works on the bcc.BPF that the loader made, and imports nothing of BCC itself.
 
 import ctypes
 import time
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +13,13 @@ from typing import Any, Self
 
 from fsmon_bpf import avro_encoder
 from fsmon_bpf.backends import Backend
-from fsmon_bpf.syscalls import CALLS, Kind, Uncovered
+from fsmon_bpf.hooks import Hook, Way
+from fsmon_bpf.rows import ROWS
+from fsmon_bpf.syscalls import Kind, Uncovered
 
+from fsmon_producer.hook_probe import Answer
+from fsmon_producer.marker import Marker
+from fsmon_producer.resolver import Resolver
 from fsmon_producer.settings import Setting, Settings
 from fsmon_producer.watches import Watched, Watches
 
@@ -34,23 +40,40 @@ class Counters:
 class Capture:
     """Attached programs and their maps. The ring is read by fsmon_producer.ring through ``ring_fd``."""
 
-    def __init__(self, bpf: Any, backend: Backend, ring_bytes: int) -> None:
+    def __init__(self, bpf: Any, backend: Backend, hooks: Mapping[Hook, Answer], ring_bytes: int) -> None:
         self._bpf = bpf
         self._backend = backend
+        self.hooks = dict(hooks)  # those whose program loads are attached
         self.backend = backend.name
         self.ring_bytes = ring_bytes
         self.ring_fd: int = bpf[b"ring"].map_fd
         self._attached = False
+        self._skipped_before: Counter[str] = Counter()
         self._settings = Settings(bpf)
-        self._watches = Watches(bpf, self._settings)
+        marker = Marker(bpf, self._settings)
+        self._watches = Watches(bpf, self._settings, marker)
+        self._resolver = Resolver(bpf[b"questions"].map_fd, marker) if backend.asks else None
 
     def attach(self) -> None:
-        """Attach a program to each raw tracepoint; nothing is captured before ``enable``.
+        """Attach the programs; nothing is captured before ``enable``.
 
-        BCC has attached the LSM programs when it loaded them.
+        A hook that the kernel refuses is one that is missing, and ``hooks`` says why.
         """
         self._attached = True
-        self._set_call(next(number for number, call in CALLS.items() if call.kind is Kind.MARKER))
+        for index, (_, call) in ROWS.items():
+            if call.kind is Kind.MARKER:
+                self._set_call(index)
+        if self.hooks:
+            for place in range(1, self._bpf[b"free_places"].max_entries):
+                self._bpf[b"free_places"].push(ctypes.c_uint32(place))
+        way = self._backend.way
+        attach = self._bpf.attach_lsm if way is Way.LSM else self._bpf.attach_kfunc
+        for hook, answer in self.hooks.items():
+            if answer.loads:
+                try:
+                    attach(fn_name=hook.program(way).encode())
+                except Exception as error:  # bcc raises plain Exception
+                    self.hooks[hook] = Answer(there=True, reason=str(error))
         for tracepoint in self._backend.tracepoints:
             self._bpf.attach_raw_tracepoint(tp=tracepoint.encode(), fn_name=b"on_" + tracepoint.encode())
 
@@ -60,10 +83,10 @@ class Capture:
         for op in ops:
             wanted |= 1 << _OPERATIONS.index(op)
         self._settings.set(Setting.OPS, wanted)
-        for number, call in CALLS.items():
+        for index, (_, call) in ROWS.items():
             # Renames are followed even if not reported: they change what is watched.
             if call.kind is not Kind.FD or call.op in ops:
-                self._set_call(number)
+                self._set_call(index)
 
     def watch(self, path: Path, *, exclude: bool = False) -> None:
         """Include (or exclude) a file, or a directory and all below; ConfigError if it is not there.
@@ -91,6 +114,11 @@ class Capture:
         """
         return self._watches.follow_names() if self._attached else []
 
+    def resolve(self) -> None:
+        """Answer what the programs ask about path operations (backend ``resolve``); call it often."""
+        if self._resolver is not None and self._attached:
+            self._resolver.serve(self._watches)
+
     def ignore(self, pid: int) -> None:
         """Report nothing that this process does."""
         self._bpf[b"ignored"][ctypes.c_uint32(pid)] = ctypes.c_uint8(1)
@@ -102,11 +130,35 @@ class Capture:
             outcomes[start : start + len(_OPERATIONS)] for start in range(0, len(outcomes), len(_OPERATIONS))
         ]
         uncovered = [_sum(values) for values in self._bpf[b"uncovered"].values()]
+        if self._resolver is not None:
+            uncovered[Uncovered.UNRESOLVED] += self._resolver.unresolved
         return Counters(
             emitted=_named(stages[0]),
-            lost={stage: _named(figures) for stage, figures in zip(_LOSS_STAGES, stages[1:], strict=True)},
+            lost={
+                **{stage: _named(figures) for stage, figures in zip(_LOSS_STAGES, stages[1:], strict=True)},
+                "recursion": dict(self._skipped() - self._skipped_before),
+            },
             uncovered={kind.name.lower(): uncovered[kind] for kind in Uncovered if uncovered[kind]},
         )
+
+    def _skipped(self) -> Counter[str]:
+        """How often the kernel skipped a program: one that ran already on that CPU, preempted (fentry only).
+
+        A bound from above: nobody knows what a skipped program would have found, or whether it is watched.
+        Those that see more than one operation count for "unknown".
+        """
+        ops = {
+            hook.program(self._backend.way).encode(): hook.ops[0] if len(hook.ops) == 1 else "unknown"
+            for hook in self.hooks
+        }
+        skipped: Counter[str] = Counter()
+        for name, program in self._bpf.funcs.items():
+            # proc(5), fdinfo of a program: bpf_prog_info's recursion_misses, since Linux 5.12
+            fdinfo = Path(f"/proc/self/fdinfo/{program.fd}").read_text(encoding="ascii")
+            figures = dict(line.split(":", 1) for line in fdinfo.splitlines())
+            if misses := int(figures["recursion_misses"]):
+                skipped[ops.get(name, "unknown")] += misses
+        return skipped
 
     def program_fd(self, tracepoint: str) -> int:
         """The descriptor of the program on a raw tracepoint: its fdinfo has run time and verifier figures."""
@@ -126,6 +178,7 @@ class Capture:
         """Count from 0 again, ``position`` of the ring being seq 0; only while nothing is watched."""
         self._bpf[b"outcomes"].clear()
         self._bpf[b"uncovered"].clear()
+        self._skipped_before = self._skipped()
         self.write_cursor(position, 0)
 
     def sync_clock(self) -> None:
@@ -136,13 +189,18 @@ class Capture:
     def detach(self) -> None:
         """Stop capturing; what is in the ring and the counters can still be read."""
         if self._attached:
+            self.resolve()
             self._attached = False
             for hook in list(self._bpf.lsm_fds):
                 self._bpf.detach_lsm(hook)
+            for hook in list(self._bpf.kfunc_entry_fds):
+                self._bpf.detach_kfunc(hook)
             # sys_exit, attached last, goes first: without the others' notes it counts calls as unresolved.
             for tracepoint in reversed(self._backend.tracepoints):
                 if tracepoint.encode() in self._bpf.raw_tracepoint_fds:
                     self._bpf.detach_raw_tracepoint(tp=tracepoint.encode())
+            if self._resolver is not None:
+                self._resolver.close()
 
     def close(self) -> None:
         """Detach, and give the maps and the ring back."""
@@ -155,10 +213,11 @@ class Capture:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _set_call(self, number: int) -> None:
+    def _set_call(self, index: int) -> None:
         calls = self._bpf[b"calls"]
-        op = _OPERATIONS.index(CALLS[number].op)
-        calls[ctypes.c_int(number)] = calls.Leaf.from_buffer_copy(CALLS[number].packed(op))
+        number, call = ROWS[index]
+        packed = call.packed(number, _OPERATIONS.index(call.op))
+        calls[ctypes.c_int(index)] = calls.Leaf.from_buffer_copy(packed)
 
 
 def _sum(values: Any) -> int:

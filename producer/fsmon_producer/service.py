@@ -68,6 +68,11 @@ def run(config: Config, *, reread: Callable[[], Config] | None = None) -> int:
             open_things.callback(metrics.close)
             meter = metrics.update
         rules = Filter(capture, config, control=control, reread=reread)
+
+        def between() -> None:
+            rules.serve()
+            capture.resolve()
+
         return Pipeline(
             capture,
             ring,
@@ -76,7 +81,7 @@ def run(config: Config, *, reread: Callable[[], Config] | None = None) -> int:
             stop,
             report_interval=config.report_interval,
             drain_timeout=config.drain_timeout,
-            between=rules.serve,
+            between=between,
             meter=meter,
         ).run()
 

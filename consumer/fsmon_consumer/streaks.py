@@ -1,8 +1,8 @@
 """Streaks of messages that their schema cannot read: a bad deploy, told apart from bad messages.
 
-A single bad message never stops anything. But when every message of one writer schema fails (a registry
-that is not the producers', an older consumer, a producer gone wrong), its partition is paused before the
-topic has been emptied into the dead letters.
+A single bad message never stops anything, nor do strays among many. But when every message of one writer
+schema fails (a registry that is not the producers', an older consumer, a producer gone wrong), its
+partition is paused before the topic has been emptied into the dead letters.
 """
 
 from collections.abc import Container, Iterable, Sequence
@@ -20,6 +20,7 @@ _REMEDY = (
     "fsmon-consumer is needed. From here on nothing of the partition was stored, and it is read again every "
     "minute; with a larger --pause-after such messages go to the dead letters"
 )
+_THIN = 10  # less than a tenth of the partition's messages is no deploy gone wrong: they are strays
 _OF_THE_SCHEMA = {Reason.UNKNOWN_SCHEMA, Reason.WRONG_SCHEMA, Reason.UNDECODABLE}
 
 
@@ -31,12 +32,27 @@ class Streak:
     why: str
 
 
+@dataclass(frozen=True)
+class Run:
+    """Failures in a row of one schema, since the message at offset ``first``."""
+
+    failures: int
+    first: int
+
+    def thin(self, offset: int) -> bool:
+        """Whether, up to ``offset``, others came between so often that it is none."""
+        return offset - self.first > _THIN * (self.failures + 1)
+
+
+Runs = dict[SchemaRef, Run]
+
+
 @dataclass
 class Outlook:
-    """What a batch adds: streaks too long, by slot of the batch, and how long the others are now."""
+    """What a batch adds: streaks too long, by slot of the batch, and how the others stand now."""
 
     too_long: dict[int, Streak] = field(default_factory=dict)
-    lengths: dict[Place, dict[SchemaRef, int]] = field(default_factory=dict)
+    runs: dict[Place, Runs] = field(default_factory=dict)
 
     def before(self, slices: Sequence[LogSlice]) -> list[LogSlice]:
         """What of the batch's ``slices`` lies before the streaks that are too long."""
@@ -59,7 +75,7 @@ class Streaks:
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._lengths: dict[Place, dict[SchemaRef, int]] = {}
+        self._runs: dict[Place, Runs] = {}
 
     def look(self, batch: Batch) -> Outlook:
         """What this batch would make of the streaks."""
@@ -69,35 +85,39 @@ class Streaks:
                 failed.setdefault(slot, {})[letter.offset] = letter
         found = Outlook()
         for slot, piece in enumerate(batch.slices):
-            if slot in failed or self._lengths.get(piece.place):
+            if slot in failed or self._runs.get(piece.place):
                 self._follow(slot, piece, failed.get(slot, {}), found)
         return found
 
     def keep(self, outlook: Outlook, stored: Container[Place]) -> None:
         """The batch's messages of the partitions ``stored`` were."""
-        self._lengths |= {place: lengths for place, lengths in outlook.lengths.items() if place in stored}
+        self._runs |= {place: runs for place, runs in outlook.runs.items() if place in stored}
 
     def _follow(self, slot: int, piece: LogSlice, failed: dict[int, DeadLetter], found: Outlook) -> None:
-        lengths = dict(self._lengths.get(piece.place, {}))
+        runs = dict(self._runs.get(piece.place, {}))
         begun: dict[SchemaRef, int] = {}
-        for index, ref in enumerate(_refs(piece.values)):
+        for index, (offset, ref) in enumerate(zip(piece.offsets, _refs(piece.values), strict=True)):
             if ref is None:
-                continue
-            letter = failed.get(piece.offsets[index])
+                continue  # without a frame it says nothing of a schema
+            letter = failed.get(offset)
             if letter is None:
-                lengths.pop(ref, None)
+                runs.pop(ref, None)
                 begun.pop(ref, None)
                 continue
-            lengths[ref] = lengths.get(ref, 0) + 1
+            run = runs.get(ref)
+            if run is None or run.thin(offset):
+                run, begun[ref] = Run(0, offset), index
+            runs[ref] = run = Run(run.failures + 1, run.first)
             begun.setdefault(ref, index)
-            if lengths[ref] >= self._limit:
+            if run.failures >= self._limit:
                 why = (
-                    f"{lengths[ref]} messages in a row of {schema_text(ref)} could not be read, the last: "
+                    f"{run.failures} messages in a row of {schema_text(ref)} could not be read, the last: "
                     f"{letter.detail}; {_REMEDY}"
                 )
                 found.too_long[slot] = Streak(begun[ref], why)
                 return
-        found.lengths[piece.place] = lengths
+        last = piece.offsets[-1]
+        found.runs[piece.place] = {ref: run for ref, run in runs.items() if not run.thin(last)}
 
 
 def _refs(values: Iterable[bytes | None]) -> Iterable[SchemaRef | None]:

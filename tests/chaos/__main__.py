@@ -38,7 +38,7 @@ def main() -> None:
 
 
 def table(rounds: list[dict[str, Any]]) -> list[str]:
-    """A Markdown table with a row for each test: figures are sums, of rates the least."""
+    """A Markdown table with a row for each test: sums, but of rates the least and of waits the longest."""
     lines = [
         "",
         "| test | rounds passed | figures of all rounds | on commits | last |",
@@ -52,8 +52,12 @@ def table(rounds: list[dict[str, Any]]) -> list[str]:
         figures = []
         for name in named:
             values = [each["figures"][name] for each in passed if name in each["figures"]]
-            figure = min(values) if name == "rate" else sum(values)
-            figures.append(f"{name} {'≥ ' if name == 'rate' else ''}{figure:,}")
+            if name == "rate":
+                figures.append(f"rate ≥ {min(values):,}")
+            elif name.startswith("ms "):
+                figures.append(f"{name} ≤ {max(values):,}")
+            else:
+                figures.append(f"{name} {sum(values):,}")
         commits = ", ".join(dict.fromkeys(each["commit"] for each in passed))
         lines.append(
             f"| {test} | {len(passed)} | {'; '.join(figures)} | {commits} | {max(e['day'] for e in passed)} |"

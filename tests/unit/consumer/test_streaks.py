@@ -61,6 +61,19 @@ def test_good_messages_of_other_schemas_between_them_do_not_hide_it() -> None:
     assert Streaks(8).look(framings).too_long == {}
 
 
+def test_strays_of_one_schema_among_many_messages_stop_nothing() -> None:
+    """A report now and then in the wrong topic: its schema fails every time, and is no deploy."""
+    streaks = Streaks(10)
+    for start in range(0, 4000, 20):
+        made = batch([STRANGE, *good(19)], start)
+        outlook = streaks.look(made)
+        assert outlook.too_long == {}
+        streaks.keep(outlook, {PLACE})
+    assert Streaks(10).look(batch([each for _ in range(40) for each in (STRANGE, *good(19))])).too_long == {}
+    thick = batch([each for _ in range(40) for each in (STRANGE, *good(6))])
+    assert Streaks(10).look(thick).too_long[0].index == 0
+
+
 def test_a_streak_goes_on_over_batches_only_where_they_were_stored() -> None:
     streaks = Streaks(5)
     first = batch([STRANGE] * 3)

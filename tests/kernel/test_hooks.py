@@ -25,10 +25,8 @@ _SINCE_6_8 = (
     "path_chmod", "path_chown",
 )  # fmt: skip
 # Debian's kernels; sleepable_lsm_hooks in kernel/bpf/bpf_lsm.c.
-_D_PATH = {
-    "6.1": {"file_open", "mmap_file", "file_mprotect", "file_ioctl", "bprm_check_security", "sb_mount"},
-}
-_D_PATH["6.12"] = {*_D_PATH["6.1"], "file_ioctl_compat", *_SINCE_6_8}
+_D_PATH = {"6.1": {"file_open", "mmap_file", "file_ioctl", "bprm_check_security", "sb_mount"}}
+_D_PATH["6.12"] = {*_D_PATH["6.1"], *_SINCE_6_8}
 _MISSING = {
     "6.1": {"file_truncate", "file_ioctl_compat", "inode_file_setattr", "inode_set_acl", "inode_remove_acl"},
     "6.12": {"inode_file_setattr"},

@@ -5,6 +5,7 @@
 #include "generated.h"
 #include "kernel.h"
 #include "maps.h"
+#include "turn.h"
 #include "filter.h"
 #include "path.h"
 #include "arguments.h"
@@ -183,6 +184,10 @@ int body_finish(struct bpf_raw_tracepoint_args *ctx) {
 static __always_inline void report_hooked(struct bpf_raw_tracepoint_args *ctx, void *task, u64 nr, s64 ret) {
     struct hooked_call *here = hooked_calls.task_storage_get((struct task_struct *)task, 0, 0);
     if (!here || (!here->sides[0].shape && !here->sides[1].shape)) return;
+    if (!is_our_turn()) {
+        here->sides[0].shape = here->sides[1].shape = SHAPE_NONE;
+        return;
+    }
     struct scratch *s = scratch_here();
     if (!s) return;
     __builtin_memset(&s->row, 7, sizeof(s->row)); /* no argument means anything */

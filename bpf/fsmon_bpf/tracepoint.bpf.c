@@ -5,6 +5,7 @@
 #include "generated.h"
 #include "kernel.h"
 #include "maps.h"
+#include "turn.h"
 #include "filter.h"
 #include "path.h"
 #include "arguments.h"
@@ -54,7 +55,7 @@ int on_sys_exit(struct bpf_raw_tracepoint_args *ctx) {
         return 0;
     }
     struct scratch *s = scratch_here();
-    if (!s) return 0;
+    if (!s || !is_our_turn()) return 0;
     s->row = *row;
     s->nr = nr;
     s->ret = ctx->args[1];
@@ -175,7 +176,7 @@ int on_inode_set_ctime_to_ts(struct bpf_raw_tracepoint_args *ctx) {
 int on_sched_process_exec(struct bpf_raw_tracepoint_args *ctx) {
     void *task = (void *)bpf_get_current_task_btf();
     struct scratch *s = scratch_here();
-    if (!s || !do_exec(s, task, ctx->args[2])) return 0;
+    if (!s || !is_our_turn() || !do_exec(s, task, ctx->args[2])) return 0;
     complete(s, task);
     emit(s);
     return 0;

@@ -19,6 +19,7 @@ from fsmon_schemas.schema import FILE_EVENT
 EVENTS_TOPIC = "fsmon.file-events"
 REPORTS_TOPIC = "fsmon.capture-reports"
 CONTROL = Path("/run/fsmon/producer.sock")
+STATE_DIR = Path("/var/lib/fsmon")
 BACKENDS = ("auto", *backends.BACKENDS)
 LOG_LEVELS = ("debug", "info", "warning", "error")
 # What a backend can report, in the order of the schema, which names more for the backends to come.
@@ -55,6 +56,8 @@ class Config:
     log_level: str = "info"
     control: Path | None = None  # CONTROL, if that is free
     metrics: tuple[str, int] | None = None  # host, port
+    state_dir: Path = STATE_DIR
+    bpffs: Path | None = None  # state_dir/bpf
 
 
 def resolve(given: Mapping[str, Any], file: Path | None) -> Config:
@@ -115,6 +118,13 @@ def _paths(value: Any) -> tuple[Path, ...]:
 
 def _path(value: Any) -> Path:
     return Path(value).absolute()
+
+
+def _bpffs(value: Any) -> Path:
+    path = Path(value).absolute()
+    if set(str(path)) & set('"\\\n'):
+        raise ValueError(f"{value!r} should have no quotes, backslashes or line ends: it stands in a program")
+    return path
 
 
 def _address(value: Any) -> tuple[str, int]:
@@ -211,4 +221,6 @@ _CHECKS: dict[str, Callable[[Any], Any]] = {
     "log_level": _one_of(LOG_LEVELS),
     "control": _path,
     "metrics": _address,
+    "state_dir": _path,
+    "bpffs": _bpffs,
 }

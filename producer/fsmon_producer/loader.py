@@ -1,6 +1,7 @@
 """Loads the eBPF programs through BCC and attaches them: the only module that imports bcc."""
 
 import ctypes
+import hashlib
 import os
 import tempfile
 from collections.abc import Callable, Iterator
@@ -34,31 +35,66 @@ class CaptureSettings:
     backend: str = "auto"
 
 
+@dataclass(frozen=True)
+class Plan:
+    """What would be loaded here: ``build`` names all of it that user space must know to go on with it."""
+
+    backend: Backend
+    flags: tuple[str, ...]
+    ops: frozenset[str]
+    ring_bytes: int
+
+    @property
+    def build(self) -> str:
+        """A digest of programs, flags and operations: two captures of one build are interchangeable."""
+        told = [source.program_text(self.backend.name), *self.flags, *sorted(self.ops)]
+        return hashlib.sha256("\0".join(told).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Turn:
+    """For a capture that is to be pinned: its programs report nothing until pins.Pins gives them the turn."""
+
+    pins: Path
+    session: int
+
+
+def plan(settings: CaptureSettings) -> Plan:
+    """See what there is to load, without compiling; errors as of ``load``."""
+    ops = _wanted(settings.ops)
+    backend, layout = _backend_here(settings.backend)
+    ring_bytes = _ring_bytes(settings.ring_bytes)
+    return Plan(backend, (*_CFLAGS, f"-DRING_PAGES={ring_bytes // _PAGE}", *layout), ops, ring_bytes)
+
+
 def load(
-    settings: CaptureSettings, first: Callable[[Capture, frozenset[str]], None] | None = None
+    settings: CaptureSettings,
+    first: Callable[[Capture, frozenset[str]], None] | None = None,
+    turn: Turn | None = None,
 ) -> Capture:
-    """Compile, load and attach; capturing on return.
+    """Compile, load and attach; capturing on return, or with ``turn`` when it is given.
 
     ``first`` is called with the capture and the wanted operations when all runs and nothing is watched yet.
     ConfigError: an unknown path, operation or backend. FatalError: no root, no BTF, no BCC, or the kernel
     refused a program; its text says what to do.
     """
-    ops = _wanted(settings.ops)
     _must_be_there("watch", settings.watch)
     _must_be_there("exclude", settings.exclude)
-    backend, layout = _backend_here(settings.backend)
-    ring_bytes = _ring_bytes(settings.ring_bytes)
-    flags = [*_CFLAGS, f"-DRING_PAGES={ring_bytes // _PAGE}", *layout]
-    capture = Capture(_compiled(backend, flags), backend, ring_bytes)
+    here = plan(settings)
+    flags = list(here.flags)
+    if turn is not None:
+        flags.append(f'-DPINS="{turn.pins}"')
+    bpf, maps = _compiled(here.backend, flags)
+    capture = Capture(bpf, here.backend, here.ring_bytes, maps=maps)
     try:
         capture.sync_clock()
         capture.attach()
-        capture.ignore(os.getpid())
-        for pid in settings.ignore_pids:
-            capture.ignore(pid)
-        capture.enable(ops)
+        capture.ignore([os.getpid(), *settings.ignore_pids])
+        capture.enable(here.ops)
         if first is not None:
-            first(capture, ops)
+            first(capture, here.ops)
+        if turn is not None:
+            capture.await_turn(turn.session)
         capture.rewatch(settings.watch, settings.exclude)
     except BaseException:
         capture.close()
@@ -66,15 +102,15 @@ def load(
     return capture
 
 
-def _compiled(backend: Backend, flags: list[str]) -> Any:
-    """A bcc.BPF with every program loaded and the tail-call table filled."""
+def _compiled(backend: Backend, flags: list[str]) -> tuple[Any, dict[str, int]]:
+    """A bcc.BPF with every program loaded and the tail-call table filled; the descriptor of each map."""
     if os.geteuid() != 0:
         raise FatalError(
             "loading eBPF programs needs root (or CAP_BPF, CAP_PERFMON, CAP_SYS_RESOURCE): use sudo"
         )
     os.environ.setdefault("BCC_KERNEL_SOURCE", str(source.KERNEL_STUB))
     try:
-        from bcc import BPF  # noqa: PLC0415 - not needed, and often not there, for any other command
+        from bcc import BPF, lib  # noqa: PLC0415 - not needed, and often not there, for any other command
     except ImportError as error:
         raise FatalError(
             "BCC's Python module is missing: apt-get install python3-bpfcc, and make the virtual environment "
@@ -94,7 +130,19 @@ def _compiled(backend: Backend, flags: list[str]) -> Any:
                 f"the kernel refused the eBPF programs ({error}): {last or 'no message'}. "
                 "Run `fsmon-producer check` to see what this host lacks"
             ) from error
-    return bpf
+    return bpf, _map_descriptors(lib, bpf.module)
+
+
+def _map_descriptors(lib: Any, module: int) -> dict[str, int]:
+    """Not by bpf[name]: BCC has no tables for task storage."""
+    # bcc.libbcc declares what bcc uses itself; without a declaration pointers are cut to 32 bits.
+    lib.bpf_table_name.restype = ctypes.c_char_p
+    lib.bpf_table_name.argtypes = lib.bpf_table_fd_id.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
+    lib.bpf_num_tables.argtypes = [ctypes.c_void_p]
+    tables = range(lib.bpf_num_tables(module))
+    return {
+        lib.bpf_table_name(module, table).decode(): lib.bpf_table_fd_id(module, table) for table in tables
+    }
 
 
 @contextmanager

@@ -7,9 +7,9 @@ publisher's poll, never on the ring.
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
-from fsmon_producer.capture import Capture
+from fsmon_producer.capture import Captured
 from fsmon_producer.destination import Destination, InterruptedPublishError
 from fsmon_producer.identity import Session
 from fsmon_producer.metrics import Figures
@@ -35,11 +35,11 @@ _LAST_REPORT = 2.0
 
 
 class Pipeline:
-    """One session from its first record to its last report."""
+    """One session, from its oldest unreleased record to its last report, or to the end of this process."""
 
     def __init__(
         self,
-        capture: Capture,
+        capture: Captured,
         ring: Ring,
         destination: Destination,
         session: Session,
@@ -49,8 +49,11 @@ class Pipeline:
         drain_timeout: float,
         between: Callable[[], None] = lambda: None,
         meter: Callable[[Figures], None] | None = None,
+        outlasts: Collection[str] = (),
     ) -> None:
-        """``between`` is called between two batches: what else the thread that owns the capture has to do.
+        """``outlasts``: reasons to stop for which the capture goes on, to be taken over by the next producer.
+
+        ``between`` is called between two batches: what else the thread that owns the capture has to do.
 
         ``meter`` is given the figures about once a second.
         """
@@ -64,6 +67,9 @@ class Pipeline:
         self._between = between
         self._meter = meter
         self._reporter = Reporter(session, capture.backend)
+        self._outlasts = outlasts
+        self._goal: int | None = None  # position in the ring behind which nothing is read any more
+        self.over = False  # everything was delivered, the last report too: nothing is left to go on with
         self._stamp: Stamp | None = None
         self._released = ring.cursor
         self._lost = 0
@@ -77,7 +83,7 @@ class Pipeline:
             while self._stop.reason is None:
                 self._between()
                 self._step(_IDLE)
-            return self._finish(self._stop.reason)
+            return self.finish(self._stop.reason)
         except OutputClosedError as error:
             self._capture.detach()
             _log.info("%s: %s", error, self._figures())
@@ -128,14 +134,14 @@ class Pipeline:
             self._next_report = now + self._report_interval
             self._to.send_report(self._report())
         taken = 0
-        if self._to.ready:
+        if self._to.ready and (self._goal is None or self._ring.cursor.position < self._goal):
             batch = self._ring.read(_BATCH, self._stamp.longest)
             if batch.end != batch.start:
                 self._to.send(self._stamp.messages(batch), batch.end)
             taken = len(batch.bodies)
         self._to.poll(0 if taken == _BATCH else _POLL if not self._to.settled else 0)
         self._release()
-        if self._to.settled and self._released == self._ring.cursor:
+        if self._to.settled and self._released == self._ring.cursor and self._goal is None:
             if not self._ring.behind:
                 self._ring.wait(idle)
             elif not taken:
@@ -150,28 +156,59 @@ class Pipeline:
         self._released = cursor
         self._retry_after = _FIRST_RETRY
 
-    def _finish(self, reason: str) -> int:
+    def end(self, reason: str) -> bool:
+        """Deliver all that is left and the last report, however long it takes; False if asked to stop."""
         self._capture.detach()
+        while not self._drained():
+            if self._stop.reason is not None:
+                return False
+            self._between()
+            self._step(0)
+        while not self.over and self._stop.reason is None:
+            self._between()
+            self.over = self._last_report(reason, time.monotonic() + _LAST_REPORT)
+        return self.over
+
+    def finish(self, reason: str) -> int:
+        """Deliver what can be within the drain time-out; the exit code."""
+        goes_on = reason in self._outlasts
+        if goes_on:
+            self._goal = self._ring.end
+        else:
+            self._capture.detach()
         _log.info(
             "stopping (%s): delivering what is in the ring, at most %.0f s", reason, self._drain_timeout
         )
-        deadline = time.monotonic() + self._drain_timeout
+        patience = self._drain_timeout if self._to.connected or not goes_on else 0
+        deadline = time.monotonic() + patience
         while not (drained := self._drained()) and time.monotonic() < deadline:
             self._step(0)
-        reported = self._last_report(reason, max(deadline, time.monotonic() + _LAST_REPORT))
+        if patience or not goes_on:
+            deadline = max(deadline, time.monotonic() + _LAST_REPORT)
+        reported = self._last_report(None if goes_on else reason, deadline)
         left = sum(self._capture.counters().emitted.values()) - self._to.acknowledged.cursor.seq
         _log.info("%s", self._figures())
+        if goes_on:
+            _log.warning(
+                "the kernel goes on capturing into the ring, where %d events wait: the next `fsmon-producer "
+                "run` takes over, `fsmon-producer detach` ends it",
+                max(0, left),
+            )
+            return 0
+        self.over = drained and reported and left <= 0
         if left > 0 or not drained:
             _log.error("%d events were captured and not delivered: a longer --drain-timeout may help", left)
         if not reported:
             _log.error("the last report was not delivered: the ledger will not know how this session ended")
-        return 0 if drained and reported and left <= 0 else 1
+        return 0 if self.over else 1
 
     def _drained(self) -> bool:
-        return not self._ring.behind and self._released == self._ring.cursor
+        if self._released != self._ring.cursor:
+            return False
+        return not self._ring.behind if self._goal is None else self._released.position >= self._goal
 
-    def _last_report(self, reason: str, deadline: float) -> bool:
-        """Whether the report that ends the session was acknowledged before the deadline."""
+    def _last_report(self, reason: str | None, deadline: float) -> bool:
+        """Whether a report of now, with a reason the session's last, was acknowledged before the deadline."""
         if not self._to.reports:
             return True
         goal = None

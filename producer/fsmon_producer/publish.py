@@ -7,14 +7,14 @@ was not acknowledged must be read and sent again.
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from fsmon_schemas.errors import FatalError, RetryableError
 from fsmon_schemas.framing import confluent_prefix, single_object_prefix
-from fsmon_schemas.schema import CAPTURE_REPORT, FILE_EVENT
+from fsmon_schemas.schema import CAPTURE_REPORT, FILE_EVENT, Schema
 
 from fsmon_producer import kafka
 from fsmon_producer.destination import Acknowledged, InterruptedPublishError
@@ -48,14 +48,30 @@ class Publisher:
 
     reports = True
 
-    def __init__(self, cluster: Cluster, host_id: str, session: int, start: Cursor) -> None:
+    def __init__(
+        self,
+        cluster: Cluster,
+        host_id: str,
+        session: int,
+        start: Cursor,
+        *,
+        partition: int | None = None,
+        bind: Callable[[int], None] = lambda _: None,
+        schema: Schema = FILE_EVENT,
+    ) -> None:
+        """``partition``: where the session's events went before; else ``bind`` is told it, before any goes.
+
+        ``schema`` is that of the events.
+        """
         self._to = cluster
+        self._bind = bind
+        self._schema = schema
         self._key = host_id.encode()
         self._report_key = f"{host_id}/{session}".encode()
         self._registry = Registry(cluster.registry) if cluster.registry else None
         self._topics: Topics | None = None
         self._producer: Producer | None = None
-        self._partition: int | None = None
+        self._partition = partition
         self._unsent: list[bytes] = []
         self._queued = start
         self._failure: KafkaError | None = None
@@ -104,6 +120,7 @@ class Publisher:
             return False
         if self._partition is None:
             self._partition = partition_of(self._key, topic.partitions)
+            self._bind(self._partition)
             if faults := topic.faults():
                 _log.warning("topic %s: %s (`fsmon-producer topics check`)", topic.name, "; ".join(faults))
         elif self._partition >= topic.partitions:
@@ -122,10 +139,10 @@ class Publisher:
 
     def _find_schemas(self) -> None:
         if self._registry is None:
-            self.frame = single_object_prefix(FILE_EVENT)
+            self.frame = single_object_prefix(self._schema)
             self._report_frame = single_object_prefix(CAPTURE_REPORT)
         elif not self.frame:
-            frame = confluent_prefix(self._registry.schema_id(self._to.topic, FILE_EVENT))
+            frame = confluent_prefix(self._registry.schema_id(self._to.topic, self._schema))
             self._report_frame = confluent_prefix(
                 self._registry.schema_id(self._to.reports_topic, CAPTURE_REPORT)
             )

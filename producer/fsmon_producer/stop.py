@@ -19,8 +19,6 @@ class Stop:
     def _on_signal(self, signum: int, _frame: FrameType | None) -> None:
         if self.reason is not None:
             # Straight to the descriptor: logging may be what was interrupted.
-            os.write(
-                2, b"stopped by a second signal: events still in the ring were not delivered and are lost\n"
-            )
+            os.write(2, b"stopped by a second signal: events still in the ring were not delivered\n")
             os._exit(128 + signum)
         self.reason = signal.Signals(signum).name

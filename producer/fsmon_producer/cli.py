@@ -72,6 +72,7 @@ def run(
     metrics: options.Metrics = None,
     state_dir: options.StateDir = None,
     bpffs: options.Bpffs = None,
+    spool_size: options.SpoolSize = None,
     config: options.ConfigFile = None,
     log_level: options.LogLevel = None,
 ) -> None:
@@ -99,6 +100,7 @@ def detach(
     kafka: options.Kafka = None,
     state_dir: options.StateDir = None,
     bpffs: options.Bpffs = None,
+    spool_size: options.SpoolSize = None,
     config: options.ConfigFile = None,
     log_level: options.LogLevel = None,
 ) -> None:

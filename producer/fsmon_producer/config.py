@@ -58,6 +58,7 @@ class Config:
     metrics: tuple[str, int] | None = None  # host, port
     state_dir: Path = STATE_DIR
     bpffs: Path | None = None  # state_dir/bpf
+    spool_size: int = 1 << 30  # of a session; 0: none
 
 
 def resolve(given: Mapping[str, Any], file: Path | None) -> Config:
@@ -145,10 +146,19 @@ def _pids(value: Any) -> tuple[int, ...]:
     return tuple(int(pid) for pid in _list(value))
 
 
-def _ring_size(value: Any) -> int:
+def _size(value: Any) -> int:
     text = str(value).strip().upper().removesuffix("B").removesuffix("I")
     number, unit = (text[:-1], text[-1]) if text and text[-1] in _SIZE_UNITS else (text, "")
-    size = int(number) * _SIZE_UNITS[unit] if number.isdecimal() else 0
+    if not number.isdecimal():
+        raise ValueError(f"{value!r} should be a size, as 64M")
+    return int(number) * _SIZE_UNITS[unit]
+
+
+def _ring_size(value: Any) -> int:
+    try:
+        size = _size(value)
+    except ValueError:
+        size = 0
     if size < _PAGE or size & (size - 1):
         raise ValueError(f"{value!r} should be a power of two of at least 4K, as 64M")
     return size
@@ -223,4 +233,5 @@ _CHECKS: dict[str, Callable[[Any], Any]] = {
     "metrics": _address,
     "state_dir": _path,
     "bpffs": _bpffs,
+    "spool_size": _size,
 }

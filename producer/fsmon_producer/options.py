@@ -167,6 +167,15 @@ Bpffs = Annotated[
         "Default: bpf in the state directory.",
     ),
 ]
+SpoolSize = Annotated[
+    str | None,
+    typer.Option(
+        metavar="SIZE",
+        envvar="FSMON_SPOOL_SIZE",
+        help="What a session may keep on disk, in the state directory, while Kafka is away and the ring is "
+        "filling; 0: nothing. Default: 1G.",
+    ),
+]
 Partitions = Annotated[
     int, typer.Option(min=1, help="Partitions of the topic of events; a host's session stays in one.")
 ]

@@ -45,6 +45,7 @@ class Identity:
     watch: tuple[str, ...] = field(default=())
     exclude: tuple[str, ...] = field(default=())
     partition: int | None = None  # where the session's events go, once that is known
+    end_reason: str = "its programs were detached"
 
     def as_json(self) -> bytes:
         """Bytes for the map."""
@@ -77,7 +78,14 @@ class Pinned:
 
     def bind(self, partition: int) -> None:
         """Remember where the session's events go, before the first is sent."""
-        self.identity = replace(self.identity, partition=partition)
+        self._remember(replace(self.identity, partition=partition))
+
+    def end_because(self, reason: str) -> None:
+        """Remember why the session ends, for whoever brings it to its end."""
+        self._remember(replace(self.identity, end_reason=reason))
+
+    def _remember(self, identity: Identity) -> None:
+        self.identity = identity
         bpf_syscall.update(self._value, bytes(4), self.identity.as_json().ljust(_IDENTITY_BYTES, b"\0"))
 
     def objects(self) -> "PinnedObjects":
@@ -181,12 +189,12 @@ class Pins:
 
 
 def _remove(directory: Path) -> None:
+    (directory / "identity").unlink(missing_ok=True)  # first: what is half removed is incomplete
     for part in ("links", "programs", "maps"):
         with contextlib.suppress(FileNotFoundError):
             for pin in (directory / part).iterdir():
                 pin.unlink()
             (directory / part).rmdir()
-    (directory / "identity").unlink(missing_ok=True)
     directory.rmdir()
 
 

@@ -17,8 +17,10 @@ from fsmon_schemas.framing import confluent_prefix, single_object_prefix
 from fsmon_schemas.schema import CAPTURE_REPORT, FILE_EVENT, Schema
 
 from fsmon_producer import kafka
+from fsmon_producer.config import Config
 from fsmon_producer.destination import Acknowledged, InterruptedPublishError
 from fsmon_producer.partitioner import partition_of
+from fsmon_producer.pins import Identity
 from fsmon_producer.registry import Registry
 from fsmon_producer.ring import Cursor
 from fsmon_producer.topics import Topics, UnknownTopicError
@@ -214,6 +216,12 @@ class Publisher:
             )
         self._push()
 
+    def abandon(self) -> None:
+        """Throw the producer away, and forget what is unacknowledged: some of it may arrive all the same."""
+        self._producer = None
+        self._unsent, self._failure, self._reports_queued = [], None, 0
+        self._queued = self.acknowledged.cursor
+
     def close(self) -> None:
         """Throw the producer away with all it has queued."""
         self._producer = None
@@ -265,3 +273,20 @@ class Publisher:
         if self._outage:
             self._outage = False
             _log.warning("Kafka is back, delivering")
+
+
+def publisher_of(config: Config, identity: Identity, start: Cursor, bind: Callable[[int], None]) -> Publisher:
+    """For a session's events, to where they were to go when it began, by the cluster of now."""
+    cluster = Cluster(
+        config.bootstrap_servers or "", identity.topic, identity.reports_topic, config.registry, config.kafka
+    )
+    session = identity.session
+    return Publisher(
+        cluster,
+        session.host_id,
+        session.id,
+        start,
+        partition=identity.partition,
+        bind=bind,
+        schema=Schema(identity.schema),
+    )

@@ -11,20 +11,20 @@ from fsmon_producer import loader
 from fsmon_producer.config import CONTROL, Config
 from fsmon_producer.control import Control
 from fsmon_producer.destination import Destination
-from fsmon_producer.ending import Ending
 from fsmon_producer.filter import Filter
-from fsmon_producer.identity import Session, new_session
+from fsmon_producer.former import settle_former
+from fsmon_producer.identity import new_session
+from fsmon_producer.journal import Journal
 from fsmon_producer.metrics import Metrics
 from fsmon_producer.output import AvroFile, JsonLines
-from fsmon_producer.pins import Pinned
 from fsmon_producer.pipeline import Pipeline
 from fsmon_producer.probe import Answer, probe
-from fsmon_producer.programs import Capture
-from fsmon_producer.publish import Cluster, Publisher
+from fsmon_producer.publish import publisher_of
 from fsmon_producer.ring import Cursor, Ring
+from fsmon_producer.spool import spool_of
 from fsmon_producer.state import kept
-from fsmon_producer.stop import Stop
-from fsmon_producer.succession import begin
+from fsmon_producer.stop import Patience, Stop
+from fsmon_producer.succession import Begun, begin
 
 _log = logging.getLogger(__name__)
 _PROBE_RING = 1 << 20
@@ -40,21 +40,21 @@ def run(config: Config, *, reread: Callable[[], Config] | None = None) -> int:
     stop = Stop()
     stop.listen()
     with ExitStack() as open_things:
-        pins = kept(config, open_things) if config.output is None else None
+        keep = kept(config, open_things) if config.output is None else None
         control = _control(config.control)
         if control is not None:
             open_things.callback(control.close)
-        begun = begin(config, new_session(config.host_id), pins)
+        begun = begin(config, new_session(config.host_id), keep.pins if keep else None)
         capture = begun.capture
         open_things.callback(capture.close)
         rules = Filter(capture, config, control=control, reread=reread)
-        for pinned, reason in begun.ending:
-            with Ending(pinned, config, stop, between=lambda: _meanwhile(capture, rules)) as ending:
-                if not ending.complete(reason):
-                    return 0
         ring = Ring(capture.ring_fd, capture.ring_bytes, Cursor(*capture.read_cursor()))
         open_things.callback(ring.close)
-        destination = _destination(config, begun.session, ring.cursor, capture.pinned)
+        spool = spool_of(keep.spools, begun.session, config, lambda: begun.identity) if keep else None
+        if spool is not None:
+            open_things.callback(spool.close)
+        journal = Journal(capture, ring, spool, begun.session)
+        destination = _destination(config, begun, journal.start)
         open_things.callback(destination.close)
         _log.info(
             "%s on %s (session %d): watching %s, backend %s, ring of %d KiB",
@@ -72,7 +72,7 @@ def run(config: Config, *, reread: Callable[[], Config] | None = None) -> int:
             meter = metrics.update
         pipeline = Pipeline(
             capture,
-            ring,
+            journal,
             destination,
             begun.session,
             stop,
@@ -82,17 +82,25 @@ def run(config: Config, *, reread: Callable[[], Config] | None = None) -> int:
             meter=meter,
             outlasts=_OUTLASTED if capture.pinned is not None else (),
         )
+
+        def between() -> None:
+            rules.serve()
+            pipeline.tend()
+
         try:
+            if keep is not None:
+                patience = Patience(stop, config.drain_timeout, _OUTLASTED)
+                settle_former(config, keep, begun, patience, between=between)
             code = pipeline.run()
         except FatalError:
-            if begun.new and destination.acknowledged.cursor.seq == 0:
+            if begun.new and destination.acknowledged.cursor.seq == 0 and journal.from_spool is False:
                 pipeline.over = True  # it never got as far as to be worth going on with
                 capture.detach()
             raise
         finally:
-            if pipeline.over and pins is not None and capture.pinned is not None:
+            if pipeline.over and keep is not None and keep.pins is not None and capture.pinned is not None:
                 capture.pinned.remove()
-                open_things.callback(pins.clear)
+                open_things.callback(keep.pins.clear)
         return code
 
 
@@ -107,13 +115,6 @@ def probed(backend: str) -> tuple[str, list[Answer]]:
         return capture.backend, answers
 
 
-def _meanwhile(capture: Capture, rules: Filter) -> None:
-    """What a running capture needs of us while another session is brought to its end."""
-    capture.sync_clock()
-    capture.follow_names()
-    rules.serve()
-
-
 def _control(path: Path | None) -> Control | None:
     """Where filter commands come in; None where the default place is not to be had."""
     try:
@@ -125,16 +126,9 @@ def _control(path: Path | None) -> Control | None:
         return None
 
 
-def _destination(config: Config, session: Session, start: Cursor, pinned: Pinned | None) -> Destination:
+def _destination(config: Config, begun: Begun, start: Cursor) -> Destination:
     if config.output == "-":
         return JsonLines(start)
     if config.output is not None:
         return AvroFile(start, Path(config.output))
-    assert config.bootstrap_servers is not None
-    cluster = Cluster(
-        config.bootstrap_servers, config.topic, config.reports_topic, config.registry, config.kafka
-    )
-    if pinned is None:
-        return Publisher(cluster, session.host_id, session.id, start)
-    partition = pinned.identity.partition
-    return Publisher(cluster, session.host_id, session.id, start, partition=partition, bind=pinned.bind)
+    return publisher_of(config, begun.identity, start, begun.bind)

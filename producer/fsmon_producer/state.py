@@ -5,6 +5,7 @@ import logging
 import os
 import stat
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 
 from fsmon_schemas.errors import ConfigError
@@ -63,10 +64,18 @@ def bpffs_of(config: Config) -> Path:
     return config.bpffs or config.state_dir / "bpf"
 
 
-def kept(config: Config, open_things: ExitStack) -> Pins | None:
-    """Own the state until ``open_things`` is closed. ConfigError where another producer has it.
+@dataclass(frozen=True)
+class Kept:
+    """What this run owns until it ends; without ``pins`` capture ends with the process."""
 
-    None where nothing can be pinned, which is said loudly: capture ends with this process then.
+    pins: Pins | None
+    spools: Path  # a directory a session
+
+
+def kept(config: Config, open_things: ExitStack) -> Kept:
+    """Own the state until ``open_things`` is closed; ConfigError where another producer has it.
+
+    That nothing can be pinned is said loudly, and no error.
     """
     before, pid = Pins(bpffs_of(config)), os.getpid()
     # Before anything is touched: what the producer before us has attached would report it.
@@ -77,12 +86,13 @@ def kept(config: Config, open_things: ExitStack) -> Pins | None:
         before.heed(pid)
         raise
     open_things.callback(state.close)
+    pins = None
     try:
-        return Pins(bpffs.prepare(bpffs_of(config)))
+        pins = Pins(bpffs.prepare(bpffs_of(config)))
     except bpffs.NoBpffsError as error:
         _log.error(
             "NOTHING CAN BE PINNED (%s): capture ends with this process, and a restart leaves a gap that the "
             "ledger shows by its time span only; give --bpffs a directory on a bpffs",
             error,
         )
-        return None
+    return Kept(pins, config.state_dir / "spool")

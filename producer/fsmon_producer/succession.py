@@ -7,7 +7,7 @@ What the old one has left in its ring is its own session still, and is delivered
 import logging
 import os
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from fsmon_bpf.syscalls import Uncovered
 from fsmon_schemas.schema import FILE_EVENT
@@ -27,12 +27,23 @@ _HANDING_OVER = 1.0
 
 @dataclass
 class Begun:
-    """The capture of this run; those of before that are to be brought to their end, each with its reason."""
+    """The capture of this run; those of before that are to be brought to their end."""
 
     capture: Capture
-    session: Session
+    identity: Identity
     new: bool
-    ending: list[tuple[Pinned, str]]
+    ending: list[Pinned]
+
+    @property
+    def session(self) -> Session:
+        """Whose events are captured."""
+        return self.identity.session
+
+    def bind(self, partition: int) -> None:
+        """Remember to which partition the session's events go."""
+        self.identity = replace(self.identity, partition=partition)
+        if self.capture.pinned is not None:
+            self.capture.pinned.bind(partition)
 
 
 def begin(config: Config, session: Session, pins: Pins | None) -> Begun:
@@ -45,21 +56,19 @@ def begin(config: Config, session: Session, pins: Pins | None) -> Begun:
         ring_bytes=config.ring_size,
         backend=config.backend,
     )
-    if pins is None:
-        return Begun(loader.load(settings, first=answering), session, new=True, ending=[])
     plan = loader.plan(settings)
     wanted = _identity(config, session, plan)
+    if pins is None:
+        return Begun(loader.load(settings, first=answering), wanted, new=True, ending=[])
     pinned = pins.sessions()
     turn = pins.turn()
     current = next((one for one in pinned if one.identity.session.id == turn and one.attached), None)
-    ending = [(one, "its programs were detached") for one in pinned if one is not current]
+    ending = [one for one in pinned if one is not current]
     why = _difference(current.identity, wanted) if current is not None else ""
-    for one, _ in ending:
+    for one in ending:
         one.unpin_links()
     if current is not None and not why:
-        return Begun(
-            _taken_over(current, config, plan, wanted), current.identity.session, new=False, ending=ending
-        )
+        return Begun(_taken_over(current, config, plan, wanted), current.identity, new=False, ending=ending)
     pins.forget_handed_over()
     capture = loader.load(settings, answering, loader.Turn(pins.directory, session.id))
     try:
@@ -67,6 +76,8 @@ def begin(config: Config, session: Session, pins: Pins | None) -> Begun:
     except BaseException:
         capture.close()
         raise
+    if current is not None:
+        current.end_because(f"replaced by session {session.id}: {why}")
     pins.give_turn(session.id)
     if current is not None:
         time.sleep(_HANDING_OVER)
@@ -76,8 +87,8 @@ def begin(config: Config, session: Session, pins: Pins | None) -> Begun:
         _log.warning(
             "session %d ends: %s; the next one began without a gap", current.identity.session.id, why
         )
-        ending.append((current, f"replaced by session {session.id}: {why}"))
-    return Begun(capture, session, new=True, ending=ending)
+        ending.append(current)
+    return Begun(capture, wanted, new=True, ending=ending)
 
 
 def _taken_over(pinned: Pinned, config: Config, plan: loader.Plan, wanted: Identity) -> Capture:

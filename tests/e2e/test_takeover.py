@@ -165,7 +165,7 @@ def test_kill_while_it_starts(host: Host) -> None:
         starting = subprocess.Popen(
             [*command, f"--ring-size={size}"], env=environment, stderr=subprocess.DEVNULL
         )
-        time.sleep(dice.uniform(0.2, 2.5))
+        time.sleep(dice.uniform(0.2, 7))
         starting.send_signal(signal.SIGKILL)
         starting.wait()
     host.start()
@@ -262,3 +262,48 @@ def test_detach_delivers_and_removes_everything(host: Host) -> None:
     assert host.fsmon.audit(settle_seconds=90) == 0
     assert (host.stored("path LIKE '%/left'") > 0, host.stored("path LIKE '%/unseen'")) == (True, 0)
     assert host.sessions() == [("ended", "detached")]
+
+
+def test_an_outage_with_kills_goes_through_the_spool(host: Host) -> None:
+    """The ring holds some ten seconds of this load: what it cannot hold goes to the disk."""
+    kafka = host.fsmon.stack.kafka
+    host.start("--ring-size=16M")
+    load = Load(host.watched)
+    time.sleep(0.5)
+    kafka.stop()
+    for _ in range(2):
+        time.sleep(8)
+        host.fsmon.producer.kill()
+        host.start("--ring-size=16M")
+    time.sleep(8)
+    spool = host.fsmon.directory / "producer" / "spool"
+    assert sum(file.stat().st_size for file in spool.rglob("*.avro")) > 4 << 20
+    kafka.start()
+    time.sleep(1)
+    host.fsmon.producer.kill()  # while it sends what was spooled
+    host.start("--ring-size=16M")
+    turns = load.stop()
+    host.fsmon.stop_producer()
+    host.must_have(turns)
+    assert len(host.sessions()) == 1
+    assert not list(spool.rglob("*.avro"))
+
+
+def test_detached_during_an_outage_all_is_delivered_by_the_next_run(host: Host) -> None:
+    kafka = host.fsmon.stack.kafka
+    host.start()
+    kafka.stop()
+    (host.watched / "before").touch()
+    host.fsmon.producer.kill()
+    detached = host.run("detach", "--drain-timeout=1")
+    assert detached.returncode == 0, detached.stdout
+    assert "are in the spool" in detached.stdout
+    (host.watched / "unseen").touch()
+    kafka.start()
+    host.start()
+    (host.watched / "after").touch()
+    host.fsmon.stop_producer()
+    assert host.fsmon.audit(settle_seconds=90) == 0
+    seen = {name: host.stored(f"path LIKE '%/{name}'") > 0 for name in ("before", "unseen", "after")}
+    assert seen == {"before": True, "unseen": False, "after": True}
+    assert host.sessions() == [("ended", "detached"), ("ended", "SIGINT")]

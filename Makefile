@@ -7,6 +7,7 @@ SHELL := /bin/bash
 .DELETE_ON_ERROR:
 
 PYTHON := .venv/bin/python
+PIP := $(PYTHON) -m pip install --disable-pip-version-check
 LOCAL := PYTHONPATH=compose $(PYTHON) -m local
 TESTS ?= tests
 C_SOURCES = $(shell git ls-files -co --exclude-standard 'bpf/*.h' 'bpf/*.c' ':!bpf/fsmon_bpf/kernel_stub' 'tests/*.c')
@@ -52,6 +53,14 @@ test: setup test-packages vm-packages ## Run every test on real services; TESTS=
 test-unit: setup ## Run the tests that need neither services nor the kernel
 	@$(PYTHON) -m pytest -q -m "not services and not kernel"
 
+.PHONY: fuzz
+fuzz: setup ## Feed every parser mutated input, SECONDS=60 each
+	@FSMON_FUZZ_SECONDS=$(or $(SECONDS),60) $(PYTHON) -m pytest -rA tests/chaos/test_fuzz.py
+
+.PHONY: chaos
+chaos: setup test-packages ## Break things for long, ROUNDS=25 each; T=kill runs a part; goes on where it stopped
+	@PYTHONPATH=tests:compose $(PYTHON) -m chaos $(ROUNDS:%=--rounds %) $(if $(T),-k '$(T)')
+
 .PHONY: bench
 bench: setup ## Measure cost, throughput and latency, against others in the same run
 	@PYTHONPATH=tests:compose $(PYTHON) -m bench
@@ -82,6 +91,15 @@ format: .local/setup/venv test-packages ## Put Python and C into the house's sty
 docs: .local/setup/venv ## Write docs/schema.md anew from the schemas
 	@$(PYTHON) -m fsmon_schemas.reference > docs/schema.md
 
+.PHONY: lock
+lock: packages ## Write requirements.lock anew: the newest versions that pyproject.toml allows, with their hashes
+	@/usr/bin/python3 -m venv .local/lock
+	@.local/lock/bin/pip install --disable-pip-version-check --quiet pip-tools
+	@.local/lock/bin/pip-compile --quiet --upgrade --generate-hashes --extra dev --build-deps-for editable \
+	    --strip-extras --unsafe-package fsmon --no-emit-index-url --no-emit-trusted-host --no-header \
+	    --output-file requirements.lock pyproject.toml 2> .local/lock/log || { cat .local/lock/log; exit 1; }
+	@sed -i '/^# WARNING/,$$d' requirements.lock # it warns that fsmon itself is not in it
+
 .PHONY: clean
 clean: ## Stop everything that was started and remove its data; downloads and the venv stay
 	@if [ -x $(PYTHON) ]; then $(LOCAL) kill; fi
@@ -110,10 +128,11 @@ vm-packages:
 	@compose/local/packages.sh $(VM_PACKAGES)
 
 # Debian's own Python, because python3-bpfcc is bound to it; another one may come first on PATH.
-.local/setup/venv: pyproject.toml | packages
+.local/setup/venv: pyproject.toml requirements.lock | packages
 	@echo 'setup: Python packages into .venv'
 	@[ -x $(PYTHON) ] || /usr/bin/python3 -m venv --system-site-packages .venv
-	@$(PYTHON) -m pip install --disable-pip-version-check --editable '.[dev]' > .venv/pip.log 2>&1 \
+	@{ $(PIP) --require-hashes --requirement requirements.lock \
+	    && $(PIP) --no-deps --no-build-isolation --editable .; } > .venv/pip.log 2>&1 \
 	    || { cat .venv/pip.log; exit 1; }
 	@mkdir -p $(@D) && touch $@
 

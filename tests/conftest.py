@@ -9,7 +9,7 @@ import pytest
 from local.places import TESTS
 from local.process import stop_all
 
-pytest_plugins = ["fix_kafka", "fix_registry", "fix_postgres"]
+pytest_plugins = ["fix_kafka", "fix_registry", "fix_postgres", "fix_secure"]
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,7 @@
 import os
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -46,21 +47,17 @@ def kafka(state_dir: Path) -> Iterator[Broker]:
     ours.stop()
 
 
-@pytest.fixture
-def topics(kafka: Broker, request: pytest.FixtureRequest) -> Iterator[Topics]:
-    """Fresh topics as `fsmon-producer topics create` makes them, deleted afterwards.
-
-    Four partitions unless parametrized: ``@pytest.mark.parametrize("topics", [8], indirect=True)``.
-    """
-    partitions: int = getattr(request, "param", 4)
+@contextmanager
+def fresh_topics(bootstrap: str, partitions: int, report_partitions: int = 1) -> Iterator[Topics]:
+    """Topics as `fsmon-producer topics create` makes them, deleted afterwards."""
     name = f"test-{uuid.uuid4()}"
     pair = Topics(f"{name}.file-events", f"{name}.capture-reports", partitions)
     config = {"message.timestamp.type": "LogAppendTime", "cleanup.policy": "delete"}
-    admin = AdminClient({"bootstrap.servers": kafka.bootstrap})
+    admin = AdminClient({"bootstrap.servers": bootstrap})
     made = admin.create_topics(
         [
-            NewTopic(pair.events, num_partitions=partitions, replication_factor=-1, config=config),
-            NewTopic(pair.reports, num_partitions=1, replication_factor=-1, config=config),
+            NewTopic(topic, num_partitions=count, replication_factor=-1, config=config)
+            for topic, count in ((pair.events, partitions), (pair.reports, report_partitions))
         ]
     )
     for future in made.values():
@@ -68,3 +65,13 @@ def topics(kafka: Broker, request: pytest.FixtureRequest) -> Iterator[Topics]:
     yield pair
     for future in admin.delete_topics([pair.events, pair.reports]).values():
         future.result(30)
+
+
+@pytest.fixture
+def topics(kafka: Broker, request: pytest.FixtureRequest) -> Iterator[Topics]:
+    """One test's topics.
+
+    Four partitions unless parametrized: ``@pytest.mark.parametrize("topics", [8], indirect=True)``.
+    """
+    with fresh_topics(kafka.bootstrap, getattr(request, "param", 4)) as pair:
+        yield pair

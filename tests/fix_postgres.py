@@ -3,6 +3,7 @@
 import os
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -63,11 +64,19 @@ def postgres(postgres_servers: Servers, request: pytest.FixtureRequest) -> Serve
     return postgres_servers[getattr(request, "param", "18")]
 
 
+@contextmanager
+def fresh_database(dsn: str) -> Iterator[str]:
+    """The DSN of an empty database beside ``dsn``'s, dropped afterwards whoever is still connected."""
+    name = f"test_{uuid.uuid4().hex}"
+    with psycopg.connect(dsn, autocommit=True) as server:
+        server.execute(f"CREATE DATABASE {name} TEMPLATE template0 ENCODING 'UTF8'")
+    yield urlsplit(dsn)._replace(path=f"/{name}").geturl()
+    with psycopg.connect(dsn, autocommit=True) as server:
+        server.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
 @pytest.fixture
 def database(postgres: Server) -> Iterator[str]:
-    """The DSN of a fresh, empty database, dropped afterwards whoever is still connected."""
-    name = f"test_{uuid.uuid4().hex}"
-    with psycopg.connect(postgres.dsn, autocommit=True) as server:
-        server.execute(f"CREATE DATABASE {name} TEMPLATE template0 ENCODING 'UTF8'")
-        yield urlsplit(postgres.dsn)._replace(path=f"/{name}").geturl()
-        server.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    """The DSN of one test's database."""
+    with fresh_database(postgres.dsn) as dsn:
+        yield dsn

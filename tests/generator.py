@@ -21,8 +21,8 @@ from confluent_kafka import KafkaError, Message, Producer
 from fsmon_schemas import CAPTURE_REPORT, FILE_EVENT, Schema
 from fsmon_schemas.framing import confluent_prefix, encode_long, encode_string, single_object_prefix
 
-_TEMPLATES = 509  # prime: neighbouring seqs of hosts differ
-_SAME_TIME = 8  # events that share a microsecond
+TEMPLATES = 509  # prime: neighbouring seqs of hosts differ
+SAME_TIME = 8  # events that share a microsecond
 _PROGRAMS = {
     "postgres": ("/usr/lib/postgresql/15/bin/postgres", "/var/lib/postgresql/15/main/base/16384/{n}_fsm"),
     "nginx": ("/usr/sbin/nginx", "/var/www/site-{n}/assets/bündle.{n}.js"),
@@ -75,7 +75,7 @@ class SimulatedHost:
             + encode_long(self.start_us)
         )
         self._tails = [
-            encode(FILE_EVENT, self._record(index, 0, self.start_us))[head:] for index in range(_TEMPLATES)
+            encode(FILE_EVENT, self._record(index, 0, self.start_us))[head:] for index in range(TEMPLATES)
         ]
 
     @property
@@ -84,16 +84,16 @@ class SimulatedHost:
 
     def event(self, seq: int) -> dict[str, Any]:
         """What was sent as ``seq``, as fastavro would read it but for time, which is in microseconds."""
-        return self._record(seq % _TEMPLATES, seq, self.start_us + seq // _SAME_TIME)
+        return self._record(seq % TEMPLATES, seq, self.start_us + seq // SAME_TIME)
 
     def messages(self, count: int) -> Iterator[bytes]:
         """The next ``count`` message values."""
         prefix, tails, start = self._prefix, self._tails, self.start_us
         moment = b""
         for seq in range(self.sent, self.sent + count):
-            if not moment or seq % _SAME_TIME == 0:
-                moment = encode_long(start + seq // _SAME_TIME)
-            yield prefix + encode_long(seq) + moment + tails[seq % _TEMPLATES]
+            if not moment or seq % SAME_TIME == 0:
+                moment = encode_long(start + seq // SAME_TIME)
+            yield prefix + encode_long(seq) + moment + tails[seq % TEMPLATES]
         self.sent += count
 
     def report(
@@ -226,10 +226,14 @@ class Fleet:
         done = 0
         while done < count:
             step = min(chunk, count - done)
-            for host in self.hosts:
-                self._send_chunk(host, step)
+            self.queue(step)
             done += step
         self.flush()
+
+    def queue(self, count: int) -> None:
+        """``count`` more events of each host, without waiting for the broker unless the queue is full."""
+        for host in self.hosts:
+            self._send_chunk(host, count)
 
     def flush(self) -> None:
         left = self.producer.flush(120)

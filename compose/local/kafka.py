@@ -4,8 +4,10 @@ import base64
 import shutil
 import subprocess
 import uuid
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
@@ -41,10 +43,21 @@ SHARED_SETTINGS = {
 
 
 class Kafka:
-    """A cluster of ``nodes`` brokers whose data lives in ``directory``; PLAINTEXT on 127.0.0.1."""
+    """A cluster of ``nodes`` brokers whose data lives in ``directory``; PLAINTEXT on 127.0.0.1.
 
-    def __init__(self, directory: Path, nodes: int = 1) -> None:
+    ``settings`` are the brokers' own, over ours; ``formatted`` are further arguments for kafka-storage
+    format, as ``--add-scram``.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        nodes: int = 1,
+        settings: Mapping[str, str] = MappingProxyType({}),
+        formatted: Sequence[str] = (),
+    ) -> None:
         self.directory = directory
+        self._extra, self._formatted = settings, formatted
         chosen = ports(directory, 2 * nodes)
         self._brokers, self._controllers = chosen[:nodes], chosen[nodes:]
         self.nodes = [Process(f"kafka-{number}", directory) for number in range(1, nodes + 1)]
@@ -92,13 +105,15 @@ class Kafka:
             data = self.directory / f"{node.name}.data"
             if (data / "meta.properties").exists():
                 continue
-            settings = self._settings(index) | {"log.dirs": str(data)}
+            settings = self.settings(index) | {"log.dirs": str(data)}
             lines = (f"{name}={value}\n" for name, value in settings.items())
             self._properties(index).write_text("".join(lines))
             format_ = ["kafka.tools.StorageTool", "format", "--ignore-formatted", "-t", cluster]
-            _run([*_java(jars, "-Xmx128m"), *format_, "-c", str(self._properties(index))])
+            configured = ["-c", str(self._properties(index)), *self._formatted]
+            _run([*_java(jars, "-Xmx128m"), *format_, *configured])
 
-    def _settings(self, index: int) -> dict[str, str]:
+    def settings(self, index: int) -> dict[str, str]:
+        """The server.properties of one node, but for log.dirs."""
         broker, controller = (f"127.0.0.1:{known[index]}" for known in (self._brokers, self._controllers))
         voters = ",".join(f"{number}@127.0.0.1:{port}" for number, port in enumerate(self._controllers, 1))
         replicas, in_sync = str(len(self.nodes)), str(max(1, len(self.nodes) - 1))
@@ -117,6 +132,7 @@ class Kafka:
             "num.network.threads": "2",
             "num.io.threads": "2",
             "log.cleaner.dedupe.buffer.size": "16777216",
+            **self._extra,
         }
 
 

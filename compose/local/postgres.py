@@ -4,9 +4,11 @@ import os
 import pwd
 import signal
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
+from types import MappingProxyType
 
 import psycopg
 
@@ -35,10 +37,16 @@ _SETTINGS = {
 
 
 class Postgres:
-    """One server on 127.0.0.1 whose data lives in ``directory``; ``version`` is "18" or "15"."""
+    """One server on 127.0.0.1 whose data lives in ``directory``; ``version`` is "18" or "15".
 
-    def __init__(self, directory: Path, version: str = "18") -> None:
+    ``settings`` go over ours, as in postgresql.conf.
+    """
+
+    def __init__(
+        self, directory: Path, version: str = "18", settings: Mapping[str, str] = MappingProxyType({})
+    ) -> None:
         self._directory = directory
+        self._given = settings
         self._binaries = _binaries(version)
         (self._port,) = ports(directory, 1)
         self.process = Process(f"postgres-{version}", directory)
@@ -63,7 +71,8 @@ class Postgres:
         as_account = _unprivileged()
         if not (data / "PG_VERSION").exists():
             self._make_cluster(as_account, data)
-        settings = [f"--{name}={value}" for name, value in (_SETTINGS | {"port": str(self._port)}).items()]
+        wanted = {**_SETTINGS, **self._given, "port": str(self._port)}
+        settings = [f"--{name}={value}" for name, value in wanted.items()]
         command = [*as_account, str(self._binaries / "postgres"), "-D", str(data), *settings]
         self.process.launch(command)
         self.process.wait(self._answers, _START_SECONDS)
@@ -71,6 +80,18 @@ class Postgres:
     def stop(self) -> None:
         """Fast shutdown: SIGINT ends the sessions; plain SIGTERM would wait for them."""
         self.process.stop(_STOP_SECONDS, polite=signal.SIGINT)
+
+    def kill(self) -> None:
+        """SIGKILL to the postmaster and its children at once, as when the machine's power fails.
+
+        Of the postmaster alone, the children would live until they notice, and a new one refuses to start.
+        """
+        pid = self.process.pid
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split() if pid else []
+        self.process.kill()
+        for child in children:
+            with suppress(ProcessLookupError):
+                os.kill(int(child), signal.SIGKILL)
 
     def _make_cluster(self, as_account: Sequence[str], data: Path) -> None:
         password = self._directory / "password"

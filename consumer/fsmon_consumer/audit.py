@@ -82,6 +82,7 @@ class Audit:
     sessions: list[Session]
     unattributed: Mapping[str, int]  # dead letters that are no known event, by message key
     skipped: Mapping[str, int]  # messages that Kafka's retention deleted unread, by topic[partition]
+    paused: Mapping[str, str] = field(default_factory=dict)  # topic[partition] -> why it waits for a person
     behind: int | None = field(default=None)  # messages in Kafka not yet read; None if Kafka was not asked
 
     @property
@@ -108,6 +109,7 @@ class Audit:
             "behind": self.behind,
             "unattributed_dead_letters": dict(self.unattributed),
             "skipped_by_retention": dict(self.skipped),
+            "paused_partitions": dict(self.paused),
             "sessions": [asdict(each) for each in self.sessions],
         }
 
@@ -169,7 +171,7 @@ def audit(
         sessions = database.rows(statement("audit_sessions"))
         offsets = database.rows(statement("audit_offsets"))
         unattributed = database.rows(statement("audit_unattributed"), {"topic": topic})
-    next_offsets: dict[Place, int] = {(name, partition): offset for name, partition, offset, _ in offsets}
+    next_offsets: dict[Place, int] = {(name, partition): offset for name, partition, offset, *_ in offsets}
     read = []
     for host_id, session, *fields in sessions:
         report = Report(*fields[:11]) if fields[0] is not None else None
@@ -191,7 +193,8 @@ def audit(
     return Audit(
         accounts,
         dict(unattributed),
-        {f"{name}[{partition}]": skipped for name, partition, _, skipped in offsets if skipped},
+        {f"{name}[{partition}]": skipped for name, partition, _, skipped, _ in offsets if skipped},
+        {f"{name}[{partition}]": why for name, partition, _, _, why in offsets if why},
         behind(next_offsets) if behind else None,
     )
 

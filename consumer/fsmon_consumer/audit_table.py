@@ -34,6 +34,8 @@ def audit_table(found: Audit, *, settled_within: float | None = None) -> Iterato
         yield f"{count:,} dead letters with key {key} could not be told to be one event; they may fill holes"
     for place, count in found.skipped.items():
         yield f"{place}: {count:,} messages were deleted by Kafka's retention before they were read"
+    for place, why in found.paused.items():
+        yield f"{place} IS PAUSED, nothing more of it is read: {why}"
     if found.behind:
         yield f"{found.behind:,} messages in Kafka are not read yet"
     if not found.sessions:

@@ -6,7 +6,6 @@ entry of ``reports``, or a dead letter.
 
 import logging
 from bisect import bisect_left
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -23,7 +22,6 @@ from fsmon_consumer.dead_letters import (
     Identity,
     Reason,
     identity_of,
-    refuse_wholesale,
     schema_text,
 )
 from fsmon_consumer.groups import Group, Groups
@@ -40,7 +38,7 @@ class LogSlice:
     """Consecutive messages of one partition, as three lists of equal length.
 
     ``generation`` counts this worker's assignments of the partition: a slice read under an older
-    one is worthless.
+    one is worthless. ``leader_epoch`` is that of its newest message.
     """
 
     topic: str
@@ -49,6 +47,7 @@ class LogSlice:
     keys: list[bytes | None] = field(default_factory=list)
     values: list[bytes | None] = field(default_factory=list)
     offsets: list[int] = field(default_factory=list)
+    leader_epoch: int | None = None
 
     def __len__(self) -> int:
         return len(self.offsets)
@@ -67,6 +66,7 @@ class LogSlice:
             self.keys[start:stop],
             self.values[start:stop],
             self.offsets[start:stop],
+            self.leader_epoch,
         )
 
 
@@ -96,7 +96,7 @@ class Decoder:
         """Sort every message of ``slices`` into rows, reports and dead letters.
 
         An event after ``latest`` is refused: a clock that far ahead would make partitions that
-        retention never reaches. FatalError where a whole slice names a schema that is not there.
+        retention never reaches.
         """
         batch = Batch(list(slices), EventTable.build([]), [], [])
         parts: list[Part] = []
@@ -110,11 +110,6 @@ class Decoder:
                     self._bury(batch, group, index, reason, str(error))
                 continue
             parts.extend(self._read(batch, group, reader, 0, len(group.bodies)))
-        letters: dict[int, list[DeadLetter]] = defaultdict(list)
-        for slot, letter in batch.dead:
-            letters[slot].append(letter)
-        for slot, found in letters.items():
-            refuse_wholesale(found, len(batch.slices[slot]))
         events, refused = EventTable.build(parts).split_unstorable(latest)
         batch.events = events
         for check, rows in refused:

@@ -2,33 +2,49 @@
 
 import logging
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 
-from fsmon_schemas import FatalError
+from fsmon_schemas import FatalError, FsmonError
 
 from fsmon_consumer.place import Place
 from fsmon_consumer.store import Database, TransactionConflictError, statement
 
 _log = logging.getLogger(__name__)
+BY_HAND = (
+    "Check the cluster; to go on, set next_offset of this partition in table offsets by hand, and "
+    "leader_epoch to NULL: too low an offset is safe, what was stored before is recognised"
+)
+
+
+class StuckError(FsmonError):
+    """The partition cannot go on before a person has looked; the others can."""
 
 
 @dataclass(frozen=True)
 class LogBounds:
-    """What the broker says of a partition: its topic's id, first offset, and the next to be written."""
+    """What the broker says of a partition: its topic's id, first offset, and the next to be written.
+
+    ``leader_epoch`` counts the partition's leaders; in one topic's life it only grows (KIP-101).
+    """
 
     topic_id: str
     start: int
     end: int
+    leader_epoch: int | None = None
 
 
 @dataclass(frozen=True)
 class Claim:
-    """Our right to write a partition, as long as the database still holds this epoch."""
+    """Our right to write a partition, as long as the database still holds this epoch.
+
+    ``leader_epoch`` is that of the newest message stored; None where there is none.
+    """
 
     topic_id: str
     epoch: int
     next_offset: int
+    leader_epoch: int | None = field(default=None, compare=False)
 
 
 def database_id(database: Database) -> str:
@@ -65,6 +81,14 @@ def foreign_group(group: str, place: Place, other: str) -> FatalError:
     )
 
 
+def pause(database: Database, place: Place, why: str) -> None:
+    """Leave word, for `audit` and whoever looks, that the partition waits for a person; a claim ends it."""
+    database.rows(
+        "UPDATE offsets SET paused = %s WHERE topic = %s AND partition = %s",
+        [why.replace("\0", "\\0"), *place],
+    )
+
+
 def claim(
     database: Database, place: Place, log: LogBounds, *, worker: str, takeover_after: timedelta
 ) -> Claim:
@@ -73,8 +97,8 @@ def claim(
     The first claim ever starts at the log's beginning.
 
     Where its row stays locked for ``takeover_after`` the owner hangs (a backend waiting in COPY
-    obeys no timeout and no cancel), and its backend is terminated. FatalError where the stored
-    offset lies beyond the log's end.
+    obeys no timeout and no cancel), and its backend is terminated. StuckError where the log is
+    not the one that the stored offset was read from.
     """
     topic, partition = place
     deadline = time.monotonic() + takeover_after.total_seconds()
@@ -89,8 +113,8 @@ def claim(
         try:
             with database.transaction():
                 database.rows("SET LOCAL lock_timeout = '1s'")
-                [(epoch, next_offset, topic_id)] = database.rows(statement("claim"), parameters)
-                start, skipped = _where_to_start(place, log, next_offset, topic_id)
+                [(epoch, next_offset, topic_id, leader_epoch)] = database.rows(statement("claim"), parameters)
+                start, skipped = _where_to_start(place, log, next_offset, topic_id, leader_epoch)
                 if start != next_offset or topic_id != log.topic_id:
                     database.rows(
                         statement("rewind_claim"),
@@ -106,10 +130,12 @@ def claim(
                 )  # fmt: skip
             deadline = time.monotonic() + takeover_after.total_seconds()
         else:
-            return Claim(log.topic_id, epoch, start)
+            return Claim(log.topic_id, epoch, start, leader_epoch if topic_id == log.topic_id else None)
 
 
-def _where_to_start(place: Place, log: LogBounds, next_offset: int, topic_id: str) -> tuple[int, int]:
+def _where_to_start(
+    place: Place, log: LogBounds, next_offset: int, topic_id: str, leader_epoch: int | None
+) -> tuple[int, int]:
     """(offset to go on at, messages skipped because the log no longer has them)."""
     topic, partition = place
     if topic_id != log.topic_id:
@@ -117,6 +143,12 @@ def _where_to_start(place: Place, log: LogBounds, next_offset: int, topic_id: st
             "%s[%d]: the topic was deleted and made anew; starting at its beginning", topic, partition
         )
         return log.start, 0
+    if log.leader_epoch is not None and leader_epoch is not None and log.leader_epoch < leader_epoch:
+        raise StuckError(
+            f"messages of leader epoch {leader_epoch} were stored, and the partition's leader is of epoch "
+            f"{log.leader_epoch}: the cluster was put back to an earlier state, and its offsets mean other "
+            f"messages now. {BY_HAND}"
+        )
     if next_offset < log.start:
         _log.error(
             "%s[%d]: %d messages were deleted by Kafka's retention before they were read; they are lost. "
@@ -125,9 +157,8 @@ def _where_to_start(place: Place, log: LogBounds, next_offset: int, topic_id: st
         )  # fmt: skip
         return log.start, log.start - next_offset
     if next_offset > log.end:
-        raise FatalError(
-            f"{topic}[{partition}]: stored up to offset {next_offset}, but the log ends at {log.end}: "
-            "the broker has lost messages (restored from a backup, or unclean leader election). "
-            "Check the cluster; to go on, set next_offset of this partition in table offsets by hand"
+        raise StuckError(
+            f"stored up to offset {next_offset}, but the log ends at {log.end}: the broker has lost messages "
+            f"(restored from a backup, or unclean leader election). {BY_HAND}"
         )
     return next_offset, 0

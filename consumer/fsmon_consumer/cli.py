@@ -10,6 +10,8 @@ from itertools import takewhile
 from typing import Annotated
 
 import typer
+from fsmon_schemas import ConfigError
+from fsmon_schemas.command_line import refuse_secrets
 
 from fsmon_consumer import audit as auditing
 from fsmon_consumer import tail as tailing
@@ -17,6 +19,7 @@ from fsmon_consumer import worker
 from fsmon_consumer.audit_table import audit_table
 from fsmon_consumer.cluster import Cluster
 from fsmon_consumer.command import configured, connected, reported
+from fsmon_consumer.dead_letters_cli import dead_letters_app
 from fsmon_consumer.migrate import migrate as apply_migrations
 from fsmon_consumer.migrate import require_current
 from fsmon_consumer.options import (
@@ -46,6 +49,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(partitions_app, name="partitions")
+app.add_typer(dead_letters_app, name="dead-letters")
 
 
 @app.command()
@@ -82,6 +86,12 @@ def run(
     partitions_ahead: Annotated[int | None, typer.Option(help="Hours of partitions made ahead (6).")] = None,
     takeover_after: Annotated[
         str | None, typer.Option(help="A worker holding a partition's lock that long is cut off (5s).")
+    ] = None,
+    pause_after: Annotated[
+        int | None,
+        typer.Option(
+            help="So many messages in a row that one schema cannot read pause their partition (100)."
+        ),
     ] = None,
     metrics: Annotated[
         str | None,
@@ -223,4 +233,9 @@ def _complain(text: str) -> None:
 def main() -> None:
     """Entry point of the script ``fsmon-consumer``; SIGUSR1 makes any command say where it is."""
     faulthandler.register(signal.SIGUSR1)
+    try:
+        refuse_secrets(sys.argv[1:])
+    except ConfigError as error:
+        print(f"fsmon-consumer: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
     app()

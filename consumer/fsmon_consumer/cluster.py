@@ -105,8 +105,8 @@ class Cluster:
     def log_bounds(self, place: Place) -> LogBounds:
         """The topic's id, and the partition's first and next offset, as the broker has them."""
         topic_id = self.topic_id(place[0])
-        start, end = (self._offsets([place], spec)[place] for spec in (_EARLIEST, _LATEST))
-        return LogBounds(topic_id, start, end)
+        start, end = (self._listed([place], spec)[place] for spec in (_EARLIEST, _LATEST))
+        return LogBounds(topic_id, start.offset, end.offset, end.leader_epoch)
 
     def absent(self, topics: Iterable[str]) -> set[str]:
         """Those of ``topics`` that do not exist, or that we are not allowed to see."""
@@ -124,7 +124,8 @@ class Cluster:
 
     def end_offsets(self, topics: Iterable[str]) -> dict[Place, int]:
         """The offset that the next message of each partition will get."""
-        return self._offsets(self._answer(lambda: self._partitions_of(topics)), _LATEST)
+        listed = self._listed(self._answer(lambda: self._partitions_of(topics)), _LATEST)
+        return {place: found.offset for place, found in listed.items()}
 
     def committed_by(self, place: Place | None = None) -> dict[Place, str]:
         """The database ids in the group's committed metadata, of one partition or of all our topics'.
@@ -156,18 +157,15 @@ class Cluster:
             (topic, partition) for topic in topics if topic in found for partition in found[topic].partitions
         ]
 
-    def _offsets(self, places: list[Place], spec: OffsetSpec) -> dict[Place, int]:
-        def ask() -> dict[Place, int]:
+    def _listed(self, places: list[Place], spec: OffsetSpec) -> dict[Place, Any]:
+        def ask() -> dict[Place, Any]:
             futures = self._admin.list_offsets(
                 {TopicPartition(*place): spec for place in places}, request_timeout=_TIMEOUT
             )
-            return {
-                (each.topic, each.partition): future.result(_TIMEOUT).offset
-                for each, future in futures.items()
-            }
+            return {(each.topic, each.partition): future.result(_TIMEOUT) for each, future in futures.items()}
 
-        offsets: dict[Place, int] = self._answer(ask) if places else {}
-        return offsets
+        listed: dict[Place, Any] = self._answer(ask) if places else {}
+        return listed
 
     def _answer(self, ask: Callable[[], Any]) -> Any:
         try:

@@ -44,6 +44,7 @@ class ConsumerConfig:
     future_limit: timedelta = timedelta(days=1)
     partitions_ahead: int = 6
     takeover_after: timedelta = timedelta(seconds=5)
+    pause_after: int = 100
     metrics: tuple[str, int] | None = None  # host, port
     log_level: str = "info"
 
@@ -82,7 +83,7 @@ def _read_file(path: Path | None) -> dict[str, Any]:
         settings = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"cannot read the configuration file {path}: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ConfigError(f"the configuration file {path} is not TOML: {error}") from error
     for name in settings:
         if name not in _CONVERTERS:
@@ -109,7 +110,7 @@ def _nearest(name: str, valid: Mapping[str, object]) -> str:
 def _convert(name: str, value: Any, source: str) -> Any:
     try:
         return _CONVERTERS[name](value)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise ConfigError(f"{source}: bad value for {name}: {error}") from error
 
 
@@ -138,7 +139,8 @@ def _count(value: object) -> int:
     return number
 
 
-def _duration(value: object) -> timedelta:
+def duration(value: object) -> timedelta:
+    """A length of time as people write it, 500ms to 30d, or in seconds; TypeError or ValueError else."""
     if isinstance(value, timedelta):
         return value
     if isinstance(value, bool) or not isinstance(value, int | float | str):
@@ -196,11 +198,12 @@ _CONVERTERS: dict[str, Callable[[Any], Any]] = {
     "dsn": _text,
     "kafka": _pairs,
     "batch_rows": _count,
-    "linger": _duration,
-    "retention": _duration,
-    "future_limit": _duration,
+    "linger": duration,
+    "retention": duration,
+    "future_limit": duration,
     "partitions_ahead": _count,
-    "takeover_after": _duration,
+    "takeover_after": duration,
+    "pause_after": _count,
     "metrics": _address,
     "log_level": _one_of(_LOG_LEVELS),
 }

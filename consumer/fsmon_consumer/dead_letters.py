@@ -1,13 +1,10 @@
 """Messages that cannot be stored, and why."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from fsmon_schemas import FatalError, FramingError
+from fsmon_schemas import FramingError
 from fsmon_schemas.framing import Fingerprint, RegistryId, SchemaRef, decode_long
-
-_WHOLESALE = 100  # so many at once are no stray messages: the fault is here, not in them
 
 
 class Reason(StrEnum):
@@ -72,22 +69,3 @@ def identity_of(body: bytes, key: bytes | None) -> Identity | None:
     except (FramingError, UnicodeDecodeError):
         return None
     return identity if host == key and session >= 0 and seq >= 0 else None
-
-
-def refuse_wholesale(letters: Sequence[DeadLetter], messages: int) -> None:
-    """FatalError where ``letters`` are all ``messages`` of a partition's slice, for one unknown registry id.
-
-    A stray message never stops the stream. But with a wrong --registry, or none, every message is
-    such a one, and its offset would be committed with nothing stored.
-    """
-    if len(letters) != messages or messages < _WHOLESALE:
-        return
-    first = letters[0]
-    if isinstance(first.schema, RegistryId) and all(
-        letter.reason is Reason.UNKNOWN_SCHEMA and letter.schema == first.schema for letter in letters
-    ):
-        raise FatalError(
-            f"all {messages} messages read from {first.topic}[{first.partition}] name a schema that cannot "
-            f"be found: {first.detail}; check --registry: it has to be the one that the producers use. "
-            "Nothing of them was stored, and they will be read again"
-        )

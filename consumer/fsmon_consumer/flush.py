@@ -76,7 +76,9 @@ class _Flush:
                 self._tallies[slot].stored += 1
         for slot in kept:
             piece = batch.slices[slot]
-            result.next_offsets[piece.place] = piece.offsets[-1] + 1
+            # A replayed dead letter lies before the offset that the partition has reached.
+            reached = self._claims[piece.place].next_offset
+            result.next_offsets[piece.place] = max(reached, piece.offsets[-1] + 1)
             result.tallies[piece.place] = self._tallies[slot]
         self._advance(kept, result)
         if len(fresh):
@@ -208,6 +210,7 @@ class _Flush:
                 "topics": [piece.topic for piece in pieces],
                 "partitions": [piece.partition for piece in pieces],
                 "next_offsets": [result.next_offsets[piece.place] for piece in pieces],
+                "leader_epochs": [piece.leader_epoch for piece in pieces],
                 "messages": [len(piece) for piece in pieces],
                 "stored": [tally.stored for tally in tallies],
                 "duplicates": [tally.duplicates for tally in tallies],

@@ -7,34 +7,49 @@ every partition we still have is claimed anew, and the database says where it go
 import logging
 import os
 import socket
+import time
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 
 from fsmon_schemas import RetryableError
 
 from fsmon_consumer import claims
 from fsmon_consumer.batch import LogSlice
-from fsmon_consumer.claims import Claim
+from fsmon_consumer.claims import Claim, StuckError
 from fsmon_consumer.cluster import Cluster
 from fsmon_consumer.config import ConsumerConfig
-from fsmon_consumer.inbox import Assigned, Inbox, Revoked
+from fsmon_consumer.inbox import Assigned, Inbox, Revoked, Truncated
 from fsmon_consumer.migrate import require_current
 from fsmon_consumer.place import Place
-from fsmon_consumer.poller import Orders, Start
+from fsmon_consumer.poller import Orders, Reclaim, Start
 from fsmon_consumer.store import Database, DatabaseAwayError
 
 _log = logging.getLogger(__name__)
+_RECLAIM_SECONDS = 5.0  # after another worker took a partition that the group still gives to us
+_PAUSE_SECONDS = 60.0  # a paused partition is looked at again that often: a person may have been there
+_LOOK_SECONDS = 5.0  # between looks whether a topic is still the one we read
 
 
 class Holdings:
-    """For the flushing thread alone. ``generation_of`` is the poller's."""
+    """For the flushing thread alone. ``generation_of`` is the poller's, ``orders`` go to it.
+
+    ``paused`` are the partitions that wait for a person, and why.
+    """
 
     def __init__(
-        self, config: ConsumerConfig, cluster: Cluster, generation_of: Callable[[Place], int | None]
+        self,
+        config: ConsumerConfig,
+        cluster: Cluster,
+        generation_of: Callable[[Place], int | None],
+        orders: Orders,
     ) -> None:
         self.worker = f"{socket.gethostname()}:{os.getpid()}"
         self._config = config
         self._cluster = cluster
         self._generation_of = generation_of
+        self._orders = orders
+        self._look_due = 0.0
+        self.paused: dict[Place, str] = {}
         self._database = Database(config.dsn, role="run")
         self._connected = False
         self._claims: dict[Place, Claim] = {}
@@ -54,7 +69,7 @@ class Holdings:
                 if self._generation_of(place) is None:
                     del self._claims[place]
                 else:
-                    self._claim(place)
+                    self._claim_or_pause(place)
             self._connected = True
         return self._database
 
@@ -77,22 +92,26 @@ class Holdings:
         """Drop the connection; the claims stand until somebody else makes them."""
         self._database.close()
 
-    def settle(self, inbox: Inbox, orders: Orders) -> None:
+    def settle(self, inbox: Inbox) -> None:
         """Act on what the poller was told of partitions; a failed claim is tried again."""
         self.open()
         while (news := inbox.next_news()) is not None:
             match news:
                 case Revoked(place):
                     self._claims.pop(place, None)
+                    self.paused.pop(place, None)
+                case Truncated(place, why):
+                    self.pause(place, why)
                 case Assigned(place, generation):
                     if self._generation_of(place) != generation:
                         continue  # taken away meanwhile
                     try:
-                        self._claim(place)
+                        self._claim_or_pause(place)
                     except RetryableError:
                         inbox.tell(news)
                         raise
-                    orders.put(Start(place, generation, self._claims[place].next_offset))
+                    if (held := self._claims.get(place)) is not None:
+                        self._orders.put(Start(place, generation, held.next_offset, held.leader_epoch))
 
     def still_ours(self, slices: Iterable[LogSlice]) -> list[LogSlice]:
         """Without what is below our claims' offsets (committed in doubt, or fetched before a seek)."""
@@ -112,16 +131,47 @@ class Holdings:
         """The database holds everything below these offsets."""
         for place, next_offset in next_offsets.items():
             held = self._claims[place]
-            self._claims[place] = Claim(held.topic_id, held.epoch, next_offset)
+            self._claims[place] = replace(held, next_offset=next_offset)
+            self.paused.pop(place, None)
 
-    def give_up(self, place: Place) -> None:
-        """Another worker has claimed it."""
+    def give_up(self, place: Place, seconds: float = _RECLAIM_SECONDS) -> None:
+        """It is not ours any more, or not as we know it: to be claimed again so many ``seconds`` later."""
         self._claims.pop(place, None)
+        self._orders.put(Reclaim(place, seconds))
+
+    def pause(self, place: Place, why: str) -> None:
+        """Read nothing more of it until a person has looked; every minute it is tried whether one has."""
+        _log.error("%s[%d] is paused, and the other partitions go on: %s", *place, why)
+        self.paused[place] = why
+        self.give_up(place, _PAUSE_SECONDS)
+        claims.pause(self._database, place, why)
+
+    def look(self) -> None:
+        """Every few seconds: is each topic still the one that was claimed? One made anew is claimed anew.
+
+        Kafka would not tell: where the new log is longer than the offset we are at, it goes on there.
+        """
+        if time.monotonic() < self._look_due:
+            return
+        self._look_due = time.monotonic() + _LOOK_SECONDS
+        try:
+            found = {topic: self._cluster.topic_id(topic) for topic, _ in self._claims}
+        except RetryableError:
+            return  # away or deleted: for others to say
+        for place, held in list(self._claims.items()):
+            if found[place[0]] != held.topic_id:
+                self.give_up(place, 0)
 
     def _require_ours(self, committed: Mapping[Place, str]) -> None:
         for place, other in committed.items():
             if other != self.database_id:
                 raise claims.foreign_group(self._config.group, place, other)
+
+    def _claim_or_pause(self, place: Place) -> None:
+        try:
+            self._claim(place)
+        except StuckError as error:
+            self.pause(place, str(error))
 
     def _claim(self, place: Place) -> None:
         self._require_ours(self._cluster.committed_by(place))

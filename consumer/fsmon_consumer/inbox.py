@@ -1,7 +1,7 @@
 """What stands between the polling thread and the flushing thread: bounded, and never blocking the poller.
 
-Besides messages it carries the two kinds of news the flusher has to act on, in the order they
-came: partitions given to this worker, and taken from it.
+Besides messages it carries the news that the flusher has to act on, in the order they came:
+partitions given to this worker, taken from it, and changed beneath it.
 """
 
 import threading
@@ -28,6 +28,17 @@ class Revoked:
     place: Place
 
 
+@dataclass(frozen=True)
+class Truncated:
+    """The broker no longer has the messages that we go on behind, but others at their offsets (KIP-320)."""
+
+    place: Place
+    why: str
+
+
+News = Assigned | Revoked | Truncated
+
+
 class Inbox:
     """Messages by partition in log order, at most about ``capacity`` of them."""
 
@@ -36,7 +47,7 @@ class Inbox:
         self._changed = threading.Condition()
         self._slices: dict[Place, LogSlice] = {}
         self._rows = 0
-        self._news: deque[Assigned | Revoked] = deque()
+        self._news: deque[News] = deque()
         self._closed = False
 
     def put(self, slices: list[LogSlice]) -> None:
@@ -48,10 +59,11 @@ class Inbox:
                     held.keys += piece.keys
                     held.values += piece.values
                     held.offsets += piece.offsets
+                    held.leader_epoch = piece.leader_epoch
                 self._rows += len(piece)
             self._changed.notify_all()
 
-    def tell(self, news: Assigned | Revoked) -> None:
+    def tell(self, news: News) -> None:
         """Pass on news; messages of the partition that are still here are dropped."""
         with self._changed:
             dropped = self._slices.pop(news.place, None)
@@ -64,7 +76,7 @@ class Inbox:
         with self._changed:
             return self._changed.wait_for(lambda: self._rows < self._capacity or self._closed, timeout)
 
-    def next_news(self) -> Assigned | Revoked | None:
+    def next_news(self) -> News | None:
         """The oldest news not yet taken, without waiting."""
         with self._changed:
             return self._news.popleft() if self._news else None

@@ -5,7 +5,7 @@ What was stored is counted as it is committed; how far behind this worker is, is
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict
 
 from fsmon_schemas import ConfigError, FsmonError
@@ -27,14 +27,16 @@ class Metrics(Collector):
         *,
         end_offsets: Callable[[], Mapping[Place, int]],
         next_offsets: Callable[[], Mapping[Place, int]],
+        paused: Callable[[], Iterable[Place]],
     ) -> None:
         """ConfigError where it cannot listen on ``address``: host, port.
 
         ``end_offsets`` asks Kafka where each partition ends, ``next_offsets`` tells where those that are
-        ours go on; both are called by the thread of a scrape.
+        ours go on, ``paused`` which wait for a person; all are called by the thread of a scrape.
         """
         self._end_offsets = end_offsets
         self._next_offsets = next_offsets
+        self._paused = paused
         self._lock = threading.Lock()
         self._messages: Counter[tuple[str, str]] = Counter()
         registry = CollectorRegistry()
@@ -64,6 +66,14 @@ class Metrics(Collector):
         for (topic, outcome), number in counted:
             messages.add_metric([topic, outcome], number)
         yield messages
+        paused = GaugeMetricFamily(
+            "fsmon_consumer_paused_partitions",
+            "Partitions of this worker that are not read until a person has looked.",
+            labels=["topic", "partition"],
+        )
+        for topic, partition in self._paused():
+            paused.add_metric([topic, str(partition)], 1)
+        yield paused
         next_offsets = self._next_offsets()
         try:
             ends = self._end_offsets()

@@ -2,7 +2,8 @@
 
 A new partition is made beside the table and attached, which takes SHARE UPDATE EXCLUSIVE on
 file_events and disturbs neither readers nor writers (``PARTITION OF`` takes ACCESS EXCLUSIVE).
-It is empty, so ATTACH has nothing to check. All changes hold one advisory lock.
+It is empty, so ATTACH has nothing to check. All changes hold one advisory lock. The role of a
+worker may add partitions and need not own them; retiring takes the owner.
 """
 
 import logging
@@ -61,13 +62,9 @@ def create(database: Database, hours: Iterable[datetime]) -> list[datetime]:
         there = {each.start for each in list_partitions(database)}
         missing = [hour for hour in wanted if hour not in there]
         for hour in missing:
-            name = table_name(hour)
-            bounds = f"FROM ('{hour.isoformat()}') TO ('{(hour + HOUR).isoformat()}')"
             with database.transaction():
                 database.rows("SET LOCAL lock_timeout = '2s'")
-                # Names and bounds are made from a datetime above: there is nothing to escape.
-                database.rows(f"CREATE TABLE {name} (LIKE file_events INCLUDING ALL)")
-                database.rows(f"ALTER TABLE file_events ATTACH PARTITION {name} FOR VALUES {bounds}")
+                database.rows("SELECT add_partition(%s)", [hour])
     if missing:
         _log.info(
             "made %d partitions, %s to %s", len(missing), table_name(missing[0]), table_name(missing[-1])
@@ -76,7 +73,7 @@ def create(database: Database, hours: Iterable[datetime]) -> list[datetime]:
 
 
 def retire(database: Database, before: datetime) -> list[Partition]:
-    """Drop the partitions that end at or before ``before``; returns them.
+    """Drop the partitions that end at or before ``before``; returns them. FatalError for who owns them not.
 
     DETACH CONCURRENTLY waits for readers of that partition and blocks nobody meanwhile. One that
     was cancelled half-way blocks every other, so it is finalised first.
@@ -103,6 +100,13 @@ def create_ahead(database: Database, ahead: int) -> list[datetime]:
 def retire_past(database: Database, retention: timedelta) -> list[Partition]:
     """Drop the partitions that ended more than ``retention`` ago."""
     return retire(database, datetime.now(UTC) - retention)
+
+
+def _owns(database: Database) -> bool:
+    [(owns,)] = database.rows(
+        "SELECT pg_has_role(relowner, 'USAGE') FROM pg_class WHERE oid = 'file_events'::regclass"
+    )
+    return bool(owns)
 
 
 def _coming(hour: datetime, ahead: int) -> list[datetime]:
@@ -136,7 +140,13 @@ class PartitionPlan:
         if self._planned == hour:
             return
         self.ensure(database, _coming(hour, self._ahead))
-        retire(database, now - self._retention)
+        if _owns(database):
+            retire(database, now - self._retention)
+        elif self._planned is None:
+            _log.warning(
+                "this role does not own file_events, so no partition is retired here: let a timer run "
+                "`fsmon-consumer partitions retire` as the role that migrated"
+            )
         self._planned = hour
 
 

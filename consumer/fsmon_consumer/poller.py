@@ -11,23 +11,26 @@ import time
 from dataclasses import dataclass
 
 from fsmon_consumer.config import ConsumerConfig
-from fsmon_consumer.inbox import Assigned, Inbox, Revoked
+from fsmon_consumer.inbox import Assigned, Inbox, Revoked, Truncated
 from fsmon_consumer.place import Place
 from fsmon_consumer.source import Source
 
 _POLL_ROWS = 10_000
 _POLL_SECONDS = 0.05
 _PATIENCE_SECONDS = 1.0  # a full inbox is waited for that long before partitions are paused
-_RECLAIM_SECONDS = 5.0  # after another worker took a partition that the group still gives to us
 
 
 @dataclass(frozen=True)
 class Start:
-    """Order: let this partition flow from ``offset``, if it is still given to us as this ``generation``."""
+    """Order: let this partition flow from ``offset``, if it is still given to us as this ``generation``.
+
+    ``leader_epoch`` is that of the message before it, as far as known.
+    """
 
     place: Place
     generation: int
     offset: int
+    leader_epoch: int | None
 
 
 @dataclass(frozen=True)
@@ -39,9 +42,10 @@ class Stored:
 
 @dataclass(frozen=True)
 class Reclaim:
-    """Order: stop this partition and hand it out again later."""
+    """Order: stop this partition and hand it out again so many ``seconds`` later."""
 
     place: Place
+    seconds: float
 
 
 Orders = queue.SimpleQueue[Start | Stored | Reclaim]
@@ -63,7 +67,13 @@ class Poller:
     def join(self, config: ConsumerConfig, protocol: str, database_id: str) -> None:
         """Join the group; ``database_id`` goes with what is committed to Kafka."""
         self._database_id = database_id
-        self._source = Source(config, protocol, on_assigned=self._on_assigned, on_revoked=self._on_revoked)
+        self._source = Source(
+            config,
+            protocol,
+            on_assigned=self._on_assigned,
+            on_revoked=self._on_revoked,
+            on_truncated=self._on_truncated,
+        )
 
     def generation_of(self, place: Place) -> int | None:
         """Which assignment of the partition holds now; None where it is not ours."""
@@ -107,6 +117,10 @@ class Poller:
             self._flowing.discard(place)
             self._inbox.tell(Revoked(place))
 
+    def _on_truncated(self, place: Place, why: str) -> None:
+        self._flowing.discard(place)
+        self._inbox.tell(Truncated(place, why))
+
     def _hand_out_again(self) -> None:
         now = time.monotonic()
         for place in [place for place, due in self._reclaims.items() if due <= now]:
@@ -122,17 +136,17 @@ class Poller:
             except queue.Empty:
                 break
             match order:
-                case Start(place, generation, offset):
+                case Start(place, generation, offset, leader_epoch):
                     if self._assigned.get(place) == generation:
-                        self._source.start_at(place, offset)
+                        self._source.start_at(place, offset, leader_epoch)
                         self._flowing.add(place)
                 case Stored(next_offsets):
                     stored |= next_offsets
-                case Reclaim(place):
-                    if place in self._flowing:
+                case Reclaim(place, seconds):
+                    if place in self._assigned:
                         self._flowing.discard(place)
                         self._source.pause([place])
-                        self._reclaims[place] = time.monotonic() + _RECLAIM_SECONDS
+                        self._reclaims[place] = time.monotonic() + seconds
         ours = {place: offset for place, offset in stored.items() if place in self._assigned}
         if ours:
             self._source.commit(ours, self._database_id)

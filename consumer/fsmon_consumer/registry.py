@@ -40,7 +40,14 @@ class WriterSchemas:
             raise UnknownSchemaError(f"schema {ref.id}: {error}") from error
         if found.get("schemaType", "AVRO") != "AVRO":
             raise UnknownSchemaError(f"schema {ref.id} of the registry is not Avro")
-        return Schema(str(found["schema"]))
+        schema = Schema(str(found["schema"]))
+        try:
+            record = schema.parsed["type"] == "record" and schema.field_names
+        except Exception as error:  # fastavro raises what the text leads it to: KeyError, RecursionError, …
+            raise UnknownSchemaError(f"schema {ref.id} of the registry cannot be read: {error!r}") from error
+        if not record:
+            raise UnknownSchemaError(f"schema {ref.id} of the registry is no record")
+        return schema
 
 
 def _packaged_schemas() -> Iterable[Schema]:

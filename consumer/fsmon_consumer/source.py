@@ -22,6 +22,7 @@ from confluent_kafka import (
 from fsmon_schemas import FatalError
 
 from fsmon_consumer.batch import LogSlice
+from fsmon_consumer.claims import BY_HAND
 from fsmon_consumer.cluster import REFUSED, Cluster, client_settings, made, refusal
 from fsmon_consumer.config import ConsumerConfig
 from fsmon_consumer.outage import Outage
@@ -43,11 +44,13 @@ class Source:
         *,
         on_assigned: Callable[[list[Place]], None],
         on_revoked: Callable[[list[Place]], None],
+        on_truncated: Callable[[Place, str], None],
     ) -> None:
         """The callbacks run inside ``poll`` and must return at once; partitions start paused."""
         self._config = config
         self._on_assigned = on_assigned
         self._on_revoked = on_revoked
+        self._on_truncated = on_truncated
         self._fatal: FatalError | None = None
         self._outage = Outage(config.bootstrap_servers)
         settings: dict[str, Any] = {
@@ -76,6 +79,7 @@ class Source:
     def poll(self, rows: int, timeout: float) -> dict[Place, LogSlice]:
         """Messages that arrive within ``timeout`` seconds, at most ``rows``; generations are all 0."""
         found: dict[Place, LogSlice] = {}
+        newest: dict[Place, Message] = {}
         for message in self._consumer.consume(rows, timeout):
             if message.error() is not None:
                 self._message_error(message)
@@ -87,6 +91,9 @@ class Source:
             piece.keys.append(message.key())
             piece.values.append(message.value())
             piece.offsets.append(message.offset())
+            newest[place] = message
+        for place, message in newest.items():
+            found[place].leader_epoch = message.leader_epoch()
         if self._fatal is not None:
             raise self._fatal
         if found:
@@ -97,9 +104,12 @@ class Source:
         """Where Kafka was away, see whether it is back (up to a second)."""
         _look_up(self._consumer, self._outage)
 
-    def start_at(self, place: Place, offset: int) -> None:
-        """Let a paused partition flow from ``offset``."""
-        self._consumer.seek(TopicPartition(*place, offset))
+    def start_at(self, place: Place, offset: int, leader_epoch: int | None) -> None:
+        """Let a paused partition flow from ``offset``, behind a message of ``leader_epoch``."""
+        goal = TopicPartition(*place, offset)
+        if leader_epoch is not None:
+            goal = TopicPartition(*place, offset, leader_epoch=leader_epoch)
+        self._consumer.seek(goal)
         self._consumer.resume([TopicPartition(*place)])
 
     def pause(self, places: Iterable[Place]) -> None:
@@ -153,6 +163,10 @@ class Source:
             return  # only the classic protocol tells: absent.py says it for both
         if error.code() == KafkaError._AUTO_OFFSET_RESET:
             place = str(message.topic()), int(message.partition() or 0)
+            if "truncat" in error.str():  # of KIP-320's check only the text tells
+                self.pause([place])
+                self._on_truncated(place, f"{error.str()}. {BY_HAND}")
+                return
             _log.warning("%s[%d]: the log no longer has the offset wanted; claiming it again", *place)
             self._on_revoked([place])
             self.pause([place])
@@ -191,9 +205,12 @@ def follow(config: ConsumerConfig, *, from_beginning: bool) -> Generator[bytes |
                 _look_up(consumer, outage)
                 yield None
             for message in messages:
-                if message.error() is None:
+                error = message.error()
+                if error is None:
                     outage.end()
                     yield message.value() or b""
+                elif error.code() in REFUSED:
+                    raise refusal(error)
     finally:
         consumer.close()
 

@@ -30,7 +30,7 @@ _REMEDIES = {
     **dict.fromkeys(
         ("42P01", "42703", "3F000"), "; the schema is not this version's: run fsmon-consumer migrate"
     ),
-    "42501": "; this role lacks a privilege: connect as the role that ran fsmon-consumer migrate",
+    "42501": "; docs/security.md says which command needs which role",
     "08P01": "; the table's columns are not this version's: run fsmon-consumer migrate",
 }
 # libpq gives no SQLSTATE for a refused connection, and translates nothing it did not get translated:
@@ -41,6 +41,10 @@ _NEVER_CONNECTS = (
     "does not exist",
     "no pg_hba.conf entry",
     "permission denied",
+    "certificate verify failed",
+    "does not match host name",
+    "root certificate file",
+    "server does not support SSL",
 )
 
 

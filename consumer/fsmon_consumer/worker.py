@@ -6,6 +6,7 @@ Between them stand the inbox (bounded) and a queue of orders for the poller.
 
 import logging
 import threading
+from collections.abc import Mapping
 from contextlib import ExitStack
 from datetime import UTC, datetime
 
@@ -19,9 +20,11 @@ from fsmon_consumer.inbox import Inbox
 from fsmon_consumer.metrics import Metrics
 from fsmon_consumer.partitions import PartitionPlan
 from fsmon_consumer.patience import Patience, StoppedError
-from fsmon_consumer.poller import Orders, Poller, Reclaim, Stored
+from fsmon_consumer.place import Place
+from fsmon_consumer.poller import Orders, Poller, Stored
 from fsmon_consumer.registry import WriterSchemas
 from fsmon_consumer.store import NoPartitionError, RowRefusedError
+from fsmon_consumer.streaks import Streaks
 
 _log = logging.getLogger(__name__)
 
@@ -36,10 +39,11 @@ class Worker:
         self._inbox = Inbox(capacity=2 * config.batch_rows)
         self._poller = Poller(self._inbox, self._orders)
         self._cluster = Cluster(config)
-        self._holdings = Holdings(config, self._cluster, self._poller.generation_of)
+        self._holdings = Holdings(config, self._cluster, self._poller.generation_of, self._orders)
         self._patience = Patience(self._stop, self._holdings.failed)
         self._decoder = Decoder(config.reports_topic, WriterSchemas(config.registry).find)
         self._plan = PartitionPlan(ahead=config.partitions_ahead, retention=config.retention)
+        self._streaks = Streaks(config.pause_after)
         self._absent = AbsentTopics([config.topic, config.reports_topic], self._cluster.absent)
         self._metrics: Metrics | None = None
         self._failure: BaseException | None = None
@@ -59,11 +63,12 @@ class Worker:
     def _metrics_on(self, address: tuple[str, int]) -> Metrics:
         """They ask Kafka by a client of their own, in the thread of a scrape."""
         cluster, topics = Cluster(self._config), (self._config.topic, self._config.reports_topic)
-        claims = self._holdings.claims
+        claims, paused = self._holdings.claims, self._holdings.paused
         return Metrics(
             address,
             end_offsets=lambda: cluster.end_offsets(topics),
             next_offsets=lambda: {place: claim.next_offset for place, claim in dict(claims).items()},
+            paused=lambda: list(paused),
         )
 
     def _run(self) -> None:
@@ -103,7 +108,8 @@ class Worker:
         wait_for = self._patience.wait_for
         try:
             while not self._stop.is_set():
-                wait_for("PostgreSQL or Kafka", lambda: self._holdings.settle(self._inbox, self._orders))
+                wait_for("PostgreSQL or Kafka", lambda: self._holdings.settle(self._inbox))
+                self._holdings.look()
                 slices = self._inbox.take(
                     self._config.batch_rows, self._config.linger.total_seconds(), timeout=1.0
                 )
@@ -127,6 +133,11 @@ class Worker:
         """Decode and flush; a row that PostgreSQL refuses is narrowed down to by halves."""
         wait_for = self._patience.wait_for
         batch = wait_for("the schema registry", lambda: self._decode(slices))
+        outlook = self._streaks.look(batch)
+        if outlook.too_long:
+            self._store(outlook.before(slices))
+            wait_for("PostgreSQL", lambda: self._pause(outlook.reasons(slices)))
+            return
         try:
             flushed = wait_for("PostgreSQL", lambda: self._flush(batch))
         except RowRefusedError as error:
@@ -139,6 +150,15 @@ class Worker:
             )
             refused = refuse(batch, str(error))
             flushed = wait_for("PostgreSQL", lambda: self._flush(refused))
+        self._streaks.keep(outlook, flushed.next_offsets)
+        self._tell(flushed)
+
+    def _pause(self, reasons: Mapping[Place, str]) -> None:
+        self._holdings.open()
+        for place, why in reasons.items():
+            self._holdings.pause(place, why)
+
+    def _tell(self, flushed: Flushed) -> None:
         if self._metrics is not None:
             self._metrics.count(flushed.tallies)
         for place, tally in flushed.tallies.items():
@@ -149,7 +169,6 @@ class Worker:
                 )
         for place in flushed.fenced:
             self._holdings.give_up(place)
-            self._orders.put(Reclaim(place))
         if flushed.next_offsets:
             self._orders.put(Stored(flushed.next_offsets))
 

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 import typer
 from fsmon_bpf.source import program_text
+from fsmon_schemas.command_line import refuse_secrets
 from fsmon_schemas.errors import ConfigError, FsmonError
 from fsmon_schemas.schema import CAPTURE_REPORT, FILE_EVENT
 
@@ -45,6 +46,7 @@ def main() -> None:
     """
     faulthandler.register(signal.SIGUSR1)
     try:
+        refuse_secrets(sys.argv[1:])
         app()
     except FsmonError as error:
         print(f"fsmon-producer: {error}", file=sys.stderr)

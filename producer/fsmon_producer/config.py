@@ -87,7 +87,7 @@ def check_runnable(config: Config) -> None:
 def _read(file: Path) -> dict[str, Any]:
     try:
         values = tomllib.loads(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
         raise ConfigError(f"--config {file}: {error}") from error
     known = [option.name for option in fields(Config)]
     for name in values:

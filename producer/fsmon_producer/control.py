@@ -108,7 +108,7 @@ class Control:
             line = stream.readline(_LONGEST_REQUEST)
         try:
             request = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             return {"error": f"no JSON in a line: {error}"}
         if not isinstance(request, dict):
             return {"error": "no JSON object"}

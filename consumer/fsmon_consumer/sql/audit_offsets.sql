@@ -1,3 +1,3 @@
-SELECT topic, partition, next_offset, skipped
+SELECT topic, partition, next_offset, skipped, paused
 FROM offsets
 ORDER BY topic, partition

@@ -13,5 +13,6 @@ ON CONFLICT (topic, partition) DO UPDATE SET
     worker = EXCLUDED.worker,
     backend_pid = EXCLUDED.backend_pid,
     backend_start = EXCLUDED.backend_start,
-    claimed_at = EXCLUDED.claimed_at
-RETURNING epoch, next_offset, topic_id
+    claimed_at = EXCLUDED.claimed_at,
+    paused = NULL
+RETURNING epoch, next_offset, topic_id, leader_epoch

@@ -3,6 +3,7 @@
 import time
 import urllib.request
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -28,11 +29,12 @@ def test_run_before_migrate(site: Site) -> None:
 def test_wrong_password_and_unknown_database(site: Site) -> None:
     parts = urlsplit(site.dsn)
     wrong = parts._replace(netloc=f"{parts.username}:wrong-secret@{parts.hostname}:{parts.port}").geturl()
-    text = refused(site, 1, "run", "--dsn", wrong)
+    text = refused(replace(site, dsn=wrong), 1, "run")
     assert "authentication failed" in text
     assert "FSMON_DSN" in text
     assert "wrong-secret" not in text
-    assert "does not exist" in refused(site, 1, "migrate", "--dsn", parts._replace(path="/nowhere").geturl())
+    nowhere = replace(site, dsn=parts._replace(path="/nowhere").geturl())
+    assert "does not exist" in refused(nowhere, 1, "migrate")
     assert "DSN" in refused(site, 2, "migrate", "--dsn", "no=such option")
 
 
@@ -117,16 +119,21 @@ def test_an_unknown_schema_id_is_a_dead_letter(
     ]
 
 
-def test_a_forgotten_registry_stops_the_run_and_commits_nothing(
+def test_a_forgotten_registry_pauses_its_partitions_and_commits_nothing(
     site: Site, make_fleet: MakeFleet, registry: SchemaRegistry
 ) -> None:
     fleet = make_fleet(1, registry=registry.url)
     fleet.send(1000)
-    text = refused(site, 1, "run")
-    assert "none is configured" in text
-    assert "check --registry" in text
-    assert site.value("SELECT count(*) FROM dead_letters") == 0
-    assert site.value("SELECT max(next_offset) FROM offsets") == 0
+    with consumer(site) as running:
+        running.wait_for("[0] is paused")
+        for words in ("none is configured", "check --registry", "the other partitions go on"):
+            assert words in running.text()
+        audit = site.command("audit")
+        assert f"{site.events}[0] IS PAUSED" in audit.stdout
+        fleet.send_raw(1, b"k", b"garbage")
+        fleet.flush()
+        wait_until(lambda: site.rows("SELECT partition, reason FROM dead_letters") == [(1, "framing")])
+    assert site.value("SELECT max(next_offset) FROM offsets WHERE partition = 0") == 0
     fleet.report()
     site.registry = registry.url
     with consumer(site):
@@ -167,7 +174,20 @@ def test_partition_commands(site: Site) -> None:
 
 
 def test_every_command_has_help(site: Site) -> None:
-    for command in ([], ["migrate"], ["run"], ["audit"], ["tail"], ["partitions"], ["partitions", "create"]):
+    for command in (
+        [],
+        ["migrate"],
+        ["run"],
+        ["audit"],
+        ["tail"],
+        ["partitions"],
+        ["partitions", "create"],
+        ["dead-letters"],
+        ["dead-letters", "list"],
+        ["dead-letters", "show"],
+        ["dead-letters", "replay"],
+        ["dead-letters", "purge"],
+    ):
         done = site.command(*command, "--help")
         assert done.returncode == 0
         assert len(done.stdout) > 100

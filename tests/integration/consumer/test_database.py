@@ -118,7 +118,7 @@ def test_claims(opened: Database) -> None:
     assert take(opened).epoch == 2
     assert take(opened, start=20).next_offset == 20
     assert opened.rows("SELECT skipped FROM offsets") == [(13,)]
-    with pytest.raises(FatalError, match="the log ends at 5"):
+    with pytest.raises(claims.StuckError, match="the log ends at 5"):
         take(opened, end=5)
     assert take(opened, start=0, end=5, topic_id="new") == claims.Claim("new", 4, 0)
 

@@ -175,6 +175,39 @@ def test_a_hung_consumer_is_fenced_off(site: Site, make_fleet: MakeFleet) -> Non
     assert_sums(site)
 
 
+@pytest.mark.parametrize("protocol", ["consumer", "classic"])
+def test_a_worker_hung_in_a_flush_is_cut_off(site: Site, make_fleet: MakeFleet, protocol: str) -> None:
+    """It is stopped with its partitions' rows locked: its backend is ended, and the rest goes on."""
+    site.settings |= {"GROUP_PROTOCOL": protocol, "TAKEOVER_AFTER": "2s"}
+    if protocol == "classic":
+        site.settings["KAFKA"] = "session.timeout.ms=6000"
+    fleet = make_fleet(4)
+    waiting = (
+        "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'fsmon-consumer run' "
+        "AND datname = current_database() AND wait_event_type = 'Lock' AND query LIKE '%streams%'"
+    )
+    with consumer(site) as hung, psycopg.connect(site.dsn) as blocker:
+        fleet.send(100)
+        wait_until(lambda: site.value("SELECT count(*) FROM file_events") == 400)
+        blocker.execute("LOCK TABLE streams IN SHARE MODE")
+        fleet.send(1000)
+        wait_until(lambda: site.value(waiting) == 1)
+        hung.process.send_signal(signal.SIGSTOP)
+        blocker.rollback()
+        with consumer(site) as other:
+            other.wait_for("which held the partition and did not let go", 60)
+            fleet.send(500)
+            fleet.report()
+            assert_all_stored(site, fleet)
+            hung.process.send_signal(signal.SIGCONT)
+            fleet.send(500)
+            fleet.report()
+            assert_all_stored(site, fleet)
+            assert f":{hung.process.pid}, which held" in other.text()
+            assert other.process.poll() is None
+    assert_sums(site)
+
+
 def test_postgresql_away_is_waited_for(
     kafka: Broker, topics: Topics, make_fleet: MakeFleet, tmp_path: Path
 ) -> None:

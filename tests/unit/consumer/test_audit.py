@@ -91,7 +91,11 @@ def test_the_table_names_what_is_wrong() -> None:
     lost = {"ring_full": 7, "storage": 1, "oversize": 0}
     lossy = replace(ENDED, lost=lost, uncovered={"io_uring": 2}, operations=operations)
     text = "\n".join(
-        audit_table(Audit([audited(lossy, [(0, 50), (53, 100)], 501)], {"h": 3}, {"t[0]": 9}, 4))
+        audit_table(
+            Audit(
+                [audited(lossy, [(0, 50), (53, 100)], 501)], {"h": 3}, {"t[0]": 9}, {"t[1]": "bad deploy"}, 4
+            )
+        )
     )
     for words in (
         "ring_full 7 (read 2, write 5), storage 1 (write 1)",
@@ -107,14 +111,14 @@ def test_the_table_names_what_is_wrong() -> None:
 
 
 def test_what_is_under_way_after_the_wait_is_no_proof() -> None:
-    moving = Audit([audited(RUNNING, [(0, 90)], 501)], {}, {}, 3)
+    moving = Audit([audited(RUNNING, [(0, 90)], 501)], {}, {}, behind=3)
     assert (moving.complete, moving.settled) == (True, False)
     assert list(audit_table(moving))[-1] == "complete: unaccounted 0; 10 under way"
     assert list(audit_table(moving, settled_within=5))[-1] == (
         "NOT settled within 5 s: still 10 events under way and 3 messages not read; "
         "this account proves nothing yet"
     )
-    arrived = Audit([audited(ENDED, [(0, 100)], 501)], {}, {}, 0)
+    arrived = Audit([audited(ENDED, [(0, 100)], 501)], {}, {}, behind=0)
     assert list(audit_table(arrived, settled_within=5))[-1] == "complete: unaccounted 0"
 
 

@@ -8,7 +8,7 @@ import pytest
 from fsmon_consumer.batch import Batch, Decoder, LogSlice
 from fsmon_consumer.dead_letters import Identity, Reason, schema_text
 from fsmon_consumer.registry import WriterSchemas
-from fsmon_schemas import CAPTURE_REPORT, FILE_EVENT, FatalError, RetryableError, Schema
+from fsmon_schemas import CAPTURE_REPORT, FILE_EVENT, RetryableError, Schema
 from fsmon_schemas.framing import RegistryId, SchemaRef, confluent_prefix, single_object_prefix
 from fsmon_schemas.registry import RegistryAwayError, UnknownSchemaError
 from generator import SimulatedHost, encode
@@ -144,16 +144,6 @@ def test_a_registry_that_is_away_is_no_dead_letter() -> None:
     piece = LogSlice("events", 0, 1, [b"host-1"], list(host().messages(1)), [0])
     with pytest.raises(RetryableError):
         Decoder("reports", away).decode([piece], LATEST)
-
-
-@pytest.mark.parametrize("topic", ["events", "reports"])
-def test_a_whole_slice_of_one_unknown_id_is_no_heap_of_dead_letters(topic: str) -> None:
-    strays: list[bytes | None] = [confluent_prefix(9) + b"body"] * 100
-    with pytest.raises(FatalError, match=rf"all 100 messages read from {topic}\[3\].*schema 9 .*--registry"):
-        decode(strays, topic=topic)
-    assert len(decode(strays[:99], topic=topic).dead) == 99
-    assert len(decode([*strays, confluent_prefix(8) + b"body"], topic=topic).dead) == 101
-    assert len(decode([*strays, *host().messages(1)]).dead) == 100
 
 
 def test_without_a_registry_its_ids_are_unknown() -> None:

@@ -1,0 +1,63 @@
+"""Whether the table holds exactly what was sent: every event, once, each column as it was."""
+
+from datetime import UTC, datetime, timedelta
+
+import psycopg
+from generator import SAME_TIME, TEMPLATES, Fleet
+from integration.consumer.running import Site
+
+_EPOCH = datetime.fromtimestamp(0, UTC)
+
+
+def assert_exact(site: Site, fleet: Fleet, *, seconds: float = 120) -> int:
+    """Returns the number of events; ``seconds`` is what the consumers may take to settle."""
+    sent = sum(host.sent for host in fleet.hosts)
+    audit = site.settled(seconds)
+    assert audit["complete"], audit
+    assert audit["behind"] == 0, audit
+    assert audit["unattributed_dead_letters"] == {}
+    assert {each["unaccounted"] for each in audit["sessions"]} == {0}
+    assert sum(each["stored"] for each in audit["sessions"]) == sent
+    counted = "SELECT count(*), count(DISTINCT (host_id, session, seq)) FROM file_events"
+    assert site.rows(counted) == [(sent, sent)]
+    assert rows_as_sent(site, fleet) == sent
+    assert_sums(site)
+    return sent
+
+
+def assert_sums(site: Site) -> None:
+    """messages = stored + duplicates + dead + expired, of every partition."""
+    wrong = "SELECT topic, partition FROM offsets WHERE messages <> stored + duplicates + dead + expired"
+    assert site.rows(wrong) == []
+
+
+def rows_as_sent(site: Site, fleet: Fleet) -> int:
+    """How many rows are, column for column, what the fleet sent under their identity.
+
+    In SQL, because a round has a hundred thousand rows of 43 columns: what a host repeats is put beside
+    them, and a row has to be its template with its own seq and time.
+    """
+    with psycopg.connect(site.dsn) as connection:
+        connection.execute("CREATE TEMP TABLE expected (LIKE file_events INCLUDING DEFAULTS)")
+        names = list(fleet.hosts[0].event(0))
+        quoted = ", ".join(f'"{name}"' for name in names)
+        with connection.cursor() as cursor, cursor.copy(f"COPY expected ({quoted}) FROM STDIN") as copy:
+            for host in fleet.hosts:
+                for template in range(TEMPLATES):
+                    event = host.event(template)
+                    event["time"] = _EPOCH + timedelta(microseconds=host.start_us)
+                    copy.write_row(list(event.values()))
+        connection.execute("ANALYZE expected")
+        same = [f'"{name}"' for name in names if name not in {"seq", "time"}]
+        [found] = connection.execute(
+            f"""
+            SELECT count(*)
+            FROM file_events AS e
+            JOIN expected AS x
+              ON x.host_id = e.host_id AND x.session = e.session AND x.seq = e.seq % {TEMPLATES}
+            WHERE e.time = x.time + e.seq / {SAME_TIME} * interval '1 microsecond'
+              AND ({", ".join(f"e.{name}" for name in same)})
+                  IS NOT DISTINCT FROM ({", ".join(f"x.{name}" for name in same)})
+            """
+        ).fetchone() or (0,)
+        return int(found)

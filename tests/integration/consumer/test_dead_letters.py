@@ -1,0 +1,112 @@
+"""Dead letters by hand: looked at, stored after all, removed; the accounts stay right."""
+
+import json
+from collections.abc import Callable
+
+import pytest
+from fix_registry import SchemaRegistry
+from fsmon_schemas import FILE_EVENT
+from fsmon_schemas.framing import confluent_prefix
+from generator import Fleet, encode, register
+from integration.consumer.running import Site, consumer, refused, wait_until
+
+pytestmark = pytest.mark.services
+MakeFleet = Callable[..., Fleet]
+
+
+def sums(site: Site) -> list[tuple[int, ...]]:
+    """messages, stored, duplicates, dead, expired; they always add up."""
+    found = site.rows(
+        "SELECT sum(messages), sum(stored), sum(duplicates), sum(dead), sum(expired) FROM offsets "
+        "WHERE topic LIKE '%events'"
+    )
+    assert all(row[0] == sum(row[1:]) for row in found), found
+    return found
+
+
+def test_a_registry_put_right_brings_the_dead_back(
+    site: Site, make_fleet: MakeFleet, registry: SchemaRegistry
+) -> None:
+    """Single messages of a schema that could not be found: replay stores them, and the holes are gone."""
+    fleet = make_fleet(2)
+    strange = confluent_prefix(register(registry.url, f"{site.events}-value", FILE_EVENT))
+    host = fleet.hosts[0]
+    with consumer(site):
+        fleet.send(50)
+        for seq in range(50, 53):
+            fleet.send_raw(0, host.key, strange + encode(FILE_EVENT, host.event(seq)))
+        fleet.send_raw(0, host.key, b"garbage")
+        host.sent += 3
+        fleet.send(50)
+        fleet.report()
+        wait_until(lambda: site.value("SELECT count(*) FROM file_events") == 200)
+        assert site.settled()["complete"] is False
+        assert sums(site) == [(204, 200, 0, 4, 0)]
+        listed = site.command("dead-letters", "list").stdout
+        assert "4 dead letters: framing 1, unknown_schema 3" in listed
+        name = listed.split()[0]
+        assert name == f"{site.events}/0/50"
+        shown = json.loads(site.command("dead-letters", "show", name).stdout)
+        assert (shown["reason"], shown["key"]) == ("unknown_schema", host.host_id)
+        assert "none is configured" in shown["unreadable"]
+        still = site.command("dead-letters", "replay", "--all").stdout
+        assert "replayed 4 dead letters: still framing 1, still unknown_schema 3" in still
+        site.registry = registry.url
+        assert json.loads(site.command("dead-letters", "show", name).stdout)["content"]["seq"] == 50
+        done = site.command("dead-letters", "replay", "--reason", "unknown_schema")
+        assert "replayed 3 dead letters: stored 3" in done.stdout, done.stderr
+        assert sums(site) == [(204, 203, 0, 1, 0)]
+        assert site.settled()["complete"]
+        fleet.send(50)  # the worker whose locks we borrowed goes on
+        fleet.report()
+        assert site.settled()["complete"]
+    assert sums(site) == [(304, 303, 0, 1, 0)]
+    identities = "SELECT count(*), count(DISTINCT (host_id, session, seq)) FROM file_events"
+    assert site.rows(identities) == [(303, 303)]
+    assert "removed 1 dead letters" in site.command("dead-letters", "purge", "--all").stdout
+    assert sums(site) == [(304, 303, 0, 1, 0)]
+
+
+def test_a_letter_that_counted_as_its_event_is_counted_anew(site: Site, make_fleet: MakeFleet) -> None:
+    """NUL in a path: the seq is known, so the account was closed; replayed by a version that stores it."""
+    fleet = make_fleet(1)
+    host = fleet.hosts[0]
+    with consumer(site):
+        fleet.send(10)
+        fleet.send_raw(0, host.key, host.frame + encode(FILE_EVENT, host.event(10) | {"path": "/a\0b"}))
+        host.sent += 1
+        fleet.send(10)
+        fleet.report()
+        assert site.settled()["complete"]
+    assert site.rows("SELECT stored, dead FROM streams") == [(20, 1)]
+    assert site.rows("SELECT reason, seq FROM dead_letters") == [("nul", 10)]
+    body = host.frame + encode(FILE_EVENT, host.event(10))
+    site.execute(f"UPDATE dead_letters SET value = '\\x{body.hex()}'")
+    assert "stored 1" in site.command("dead-letters", "replay", "--key", host.host_id).stdout
+    assert site.rows("SELECT stored, dead, seen::text FROM streams") == [(21, 0, "{[0,21)}")]
+    assert site.settled()["complete"]
+    assert sums(site) == [(21, 21, 0, 0, 0)]
+
+
+def test_what_was_stored_meanwhile_is_a_duplicate(site: Site, make_fleet: MakeFleet) -> None:
+    fleet = make_fleet(1)
+    host = fleet.hosts[0]
+    with consumer(site):
+        fleet.send_raw(0, host.key, b"garbage")
+        fleet.send(10)
+        fleet.report()
+        site.settled()
+    body = host.frame + encode(FILE_EVENT, host.event(3))
+    site.execute(f"UPDATE dead_letters SET value = '\\x{body.hex()}'")
+    assert "duplicates 1" in site.command("dead-letters", "replay", "--all").stdout
+    assert sums(site) == [(11, 10, 1, 0, 0)]
+    assert site.value("SELECT count(*) FROM file_events") == 10
+
+
+def test_commands_that_do_not_say_which(site: Site) -> None:
+    assert "--all" in refused(site, 2, "dead-letters", "purge")
+    assert "--all" in refused(site, 2, "dead-letters", "replay")
+    assert "no reason nosuch; there are" in refused(site, 2, "dead-letters", "list", "--reason", "nosuch")
+    assert "--older" in refused(site, 2, "dead-letters", "list", "--older", "5 moons")
+    assert "no dead letter a/0/1" in refused(site, 1, "dead-letters", "show", "a/0/1")
+    assert "0 dead letters" in site.command("dead-letters", "list").stdout

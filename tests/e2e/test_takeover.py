@@ -1,112 +1,19 @@
 """The producer killed, stopped and replaced under load: the kernel goes on, the next one loses nothing."""
 
-import os
 import random
 import shutil
 import signal
 import subprocess
-import sys
 import time
-import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from local.deployment import Deployment, number_of
+from e2e.host import PRODUCER, Host, Load, new_host
+from local.deployment import Deployment
 from local.process import stop_all
 
 pytestmark = [pytest.mark.services, pytest.mark.kernel]
-
-PRODUCER = Path(sys.executable).parent / "fsmon-producer"
-ROUNDS = int(os.environ.get("FSMON_TEST_ROUNDS", "3"))
-# Three events a turn, some 10,000 a second, until its standard input ends; prints the turns.
-_LOAD = """
-import os, select, sys, time
-turns, begun = 0, time.monotonic()
-while not select.select([0], [], [], 0)[0]:
-    for _ in range(33):
-        name = f"{sys.argv[1]}/{turns}"
-        descriptor = os.open(name, os.O_CREAT | os.O_WRONLY)
-        os.write(descriptor, b"x")
-        os.close(descriptor)
-        os.unlink(name)
-        turns += 1
-    time.sleep(max(0, begun + turns / 3400 - time.monotonic()))
-print(turns)
-"""
-OPERATIONS = ("create", "write", "unlink")
-
-
-class Load:
-    """Operations in ``directory`` until ``stop``, which tells how many turns of them there were."""
-
-    def __init__(self, directory: Path) -> None:
-        self._process = subprocess.Popen(
-            ["/usr/bin/python3", "-ISc", _LOAD, directory],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-
-    def stop(self) -> int:
-        turns, _ = self._process.communicate(timeout=60)
-        assert self._process.returncode == 0
-        return int(turns)
-
-
-@dataclass
-class Host:
-    """A deployment with consumers running, and a watched directory and a host id for each test."""
-
-    fsmon: Deployment
-    watched: Path
-    host_id: str
-
-    def start(self, *more: str) -> None:
-        self.fsmon.start_producer(self.watched, f"--host-id={self.host_id}", *more)
-
-    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [PRODUCER, *arguments],
-            env=self.fsmon.environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            check=False,
-        )
-
-    def stored(self, more: str = "true") -> int:
-        with self.fsmon.database() as database:
-            count = f"SELECT count(*) FROM file_events WHERE host_id = '{self.host_id}' AND {more}"
-            return number_of(database, count)
-
-    def reported(self, what: str) -> int:
-        with self.fsmon.database() as database:
-            query = f"SELECT coalesce(sum({what}), 0) FROM reports WHERE host_id = '{self.host_id}'"
-            return number_of(database, query)
-
-    def must_have(self, turns: int) -> None:
-        """Each operation once, under identities that are all different; nothing unaccounted for or lost."""
-        assert self.fsmon.audit(settle_seconds=90) == 0
-        assert {op: self.stored(f"op = '{op}'") for op in OPERATIONS} == dict.fromkeys(OPERATIONS, turns)
-        assert self.stored() == 3 * turns
-        assert self.reported("emitted") == 3 * turns
-        with self.fsmon.database() as database:
-            distinct = (
-                "SELECT count(*) FROM (SELECT DISTINCT session, seq FROM file_events "
-                f"WHERE host_id = '{self.host_id}') AS identities"
-            )
-            assert number_of(database, distinct) == 3 * turns
-            lost = f"SELECT count(*) FROM reports WHERE host_id = '{self.host_id}' AND lost <> '{{}}'"
-            assert number_of(database, lost) == 0
-
-    def sessions(self) -> list[tuple[str, str | None]]:
-        with self.fsmon.database() as database:
-            return database.execute(
-                "SELECT state, end_reason FROM reports WHERE host_id = %s ORDER BY session_start",
-                (self.host_id,),
-            ).fetchall()
 
 
 @pytest.fixture(scope="module")
@@ -123,32 +30,8 @@ def fsmon(state_dir: Path) -> Iterator[Deployment]:
 
 @pytest.fixture
 def host(fsmon: Deployment) -> Iterator[Host]:
-    name = uuid.uuid4().hex[:8]
-    watched = fsmon.directory / f"watched-{name}"
-    watched.mkdir()
-    yield Host(fsmon, watched, f"host-{name}")
-    fsmon.producer.kill()
-
-    stop_all(fsmon.directory / "producer")  # what a failed test left pinned
-
-
-def test_kill_at_random_moments_under_load(host: Host) -> None:
-    """FSMON_TEST_ROUNDS=25 is the issue's bar."""
-    seed = random.randrange(1 << 32)
-    print(f"seed {seed}")
-    dice = random.Random(seed)
-    host.start()
-    load = Load(host.watched)
-    for _ in range(ROUNDS):
-        time.sleep(dice.uniform(0.05, 1.5))
-        host.fsmon.producer.kill()
-        time.sleep(dice.choice((0, dice.uniform(0, 1))))
-        host.start()
-    turns = load.stop()
-    host.fsmon.stop_producer()
-    host.must_have(turns)
-    assert host.sessions() == [("ended", "SIGINT")]
-    assert turns > 1000 * ROUNDS
+    with new_host(fsmon) as host:
+        yield host
 
 
 def test_kill_while_it_starts(host: Host) -> None:
@@ -159,7 +42,7 @@ def test_kill_while_it_starts(host: Host) -> None:
     host.start()
     load = Load(host.watched)
     host.fsmon.producer.kill()
-    for number in range(2 * ROUNDS):
+    for number in range(6):
         # Another ring each time: a new session is loaded, pinned, and takes its turn.
         size = ("1M", "2M")[number % 2]
         starting = subprocess.Popen(

@@ -54,8 +54,13 @@ int on_sys_exit(struct bpf_raw_tracepoint_args *ctx) {
         }
         return 0;
     }
+    if (!is_our_turn()) {
+        struct notes *notes = notes_of(task, nr);
+        if (notes) forget(notes); /* or they would be taken for the next call's */
+        return 0;
+    }
     struct scratch *s = scratch_here();
-    if (!s || !is_our_turn()) return 0;
+    if (!s) return 0;
     s->row = *row;
     s->nr = nr;
     s->ret = ctx->args[1];

@@ -121,7 +121,7 @@ def _path(value: Any) -> Path:
     return Path(value).absolute()
 
 
-def _bpffs(value: Any) -> Path:
+def _plain_path(value: Any) -> Path:
     path = Path(value).absolute()
     if set(str(path)) & set('"\\\n'):
         raise ValueError(f"{value!r} should have no quotes, backslashes or line ends: it stands in a program")
@@ -231,7 +231,7 @@ _CHECKS: dict[str, Callable[[Any], Any]] = {
     "log_level": _one_of(LOG_LEVELS),
     "control": _path,
     "metrics": _address,
-    "state_dir": _path,
-    "bpffs": _bpffs,
+    "state_dir": _plain_path,
+    "bpffs": _plain_path,
     "spool_size": _size,
 }

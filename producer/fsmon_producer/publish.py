@@ -76,9 +76,11 @@ class Publisher:
         self._partition = partition
         self._unsent: list[bytes] = []
         self._queued = start
+        self._was_connected = False
         self._failure: KafkaError | None = None
         self._errors: list[KafkaError] = []
         self._outage = False
+        self._named = ""
         self._reports_queued = 0
         self.acknowledged = Acknowledged(start)
         self.reports_acknowledged = 0
@@ -112,24 +114,25 @@ class Publisher:
             self._find_schemas()
             topic = self._topics.look_up(self._to.topic, seconds)
             self._topics.look_up(self._to.reports_topic, seconds)
+            if self._partition is not None and self._partition >= topic.partitions:
+                raise UnknownTopicError(
+                    f"topic {topic.name} has {topic.partitions} partitions, and this session belongs to "
+                    f"{self._partition}: add partitions, as before, or give it up by `fsmon-producer detach`"
+                )
         except RetryableError as error:
             self._warn_of_outage(str(error))
             return False
         except FatalError as error:
-            if self._partition is None:
+            if not self._was_connected:
                 raise
-            self._warn_of_outage(str(error))
+            self._warn_of_outage(str(error), by_name=True)
             return False
+        self._was_connected = True
         if self._partition is None:
             self._partition = partition_of(self._key, topic.partitions)
             self._bind(self._partition)
             if faults := topic.faults():
                 _log.warning("topic %s: %s (`fsmon-producer topics check`)", topic.name, "; ".join(faults))
-        elif self._partition >= topic.partitions:
-            raise UnknownTopicError(
-                f"topic {topic.name} was made again with {topic.partitions} partitions, this session "
-                f"belongs to partition {self._partition}: restart the producer to begin a new session"
-            )
         self.limit = topic.largest_message - _RECORD_OVERHEAD - len(self._key)
         settings = kafka.producer_settings(self._to.bootstrap_servers, self._to.kafka, topic.largest_message)
         try:
@@ -264,10 +267,12 @@ class Publisher:
         elif any(error.code() == KafkaError._ALL_BROKERS_DOWN for error in told):
             self._warn_of_outage(str(kafka.away(kafka.most_telling(told))))
 
-    def _warn_of_outage(self, why: str) -> None:
-        if not self._outage:
+    def _warn_of_outage(self, why: str, *, by_name: bool = False) -> None:
+        """Once an outage, and again for every other cause that has a name."""
+        if not self._outage or (by_name and why != self._named):
             self._outage = True
-            _log.warning("%s; capturing goes on, events are kept in the ring and delivered later", why)
+            self._named = why if by_name else ""
+            _log.warning("%s; capturing goes on, events are kept and delivered later", why)
 
     def _note_answer(self) -> None:
         if self._outage:

@@ -68,9 +68,9 @@ class Host:
             check=False,
         )
 
-    def stored(self, more: str = "true") -> int:
+    def stored(self, more: str = "true", what: str = "*") -> int:
         with self.fsmon.database() as database:
-            count = f"SELECT count(*) FROM file_events WHERE host_id = '{self.host_id}' AND {more}"
+            count = f"SELECT count({what}) FROM file_events WHERE host_id = '{self.host_id}' AND {more}"
             return number_of(database, count)
 
     def reported(self, what: str) -> int:
@@ -83,6 +83,11 @@ class Host:
         assert self.fsmon.audit(settle_seconds=90) == 0
         assert {op: self.stored(f"op = '{op}'") for op in OPERATIONS} == dict.fromkeys(OPERATIONS, turns)
         assert self.stored() == 3 * turns
+        # Each turn has a file of its own, so a wrong path would be one too many.
+        assert {op: self.stored(f"op = '{op}'", "DISTINCT path") for op in OPERATIONS} == dict.fromkeys(
+            OPERATIONS, turns
+        )
+        assert self.stored(f"path NOT LIKE '{self.watched}/%'") == 0
         assert self.reported("emitted") == 3 * turns
         with self.fsmon.database() as database:
             distinct = (

@@ -57,6 +57,7 @@ def test_a_topic_that_is_deleted_and_made_again_gets_the_rest(
     assert [event.value["seq"] for event in events] == list(range(100, 300))
 
 
+@pytest.mark.parametrize("topics", [5], indirect=True)
 def test_a_topic_made_again_with_fewer_partitions_is_told_and_waited_for(
     kafka: Broker, topics: Topics, caplog: pytest.LogCaptureFixture
 ) -> None:

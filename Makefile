@@ -87,6 +87,10 @@ format: .local/setup/venv test-packages ## Put Python and C into the house's sty
 	@.venv/bin/ruff format
 	@clang-format -i $(C_SOURCES)
 
+.PHONY: release-schema
+release-schema: .local/setup/venv ## Freeze the schemas as they are, if they have changed since their last release
+	@$(PYTHON) -m fsmon_schemas.release
+
 .PHONY: docs
 docs: .local/setup/venv ## Write docs/schema.md anew from the schemas
 	@$(PYTHON) -m fsmon_schemas.reference > docs/schema.md

@@ -100,7 +100,14 @@ class SimulatedHost:
         self, *, acked: int, partition: int | None, offset: int | None, ended: bool, **changes: Any
     ) -> bytes:
         """The Avro body of a CaptureReport after ``sent`` events."""
-        record = {
+        record = self.report_record(acked=acked, partition=partition, offset=offset, ended=ended)
+        return encode(CAPTURE_REPORT, record | changes)
+
+    def report_record(
+        self, *, acked: int, partition: int | None, offset: int | None, ended: bool
+    ) -> dict[str, Any]:
+        """The same before it is encoded."""
+        return {
             "host_id": self.host_id,
             "session": self.session,
             "time": int(time.time() * 1e6),
@@ -120,7 +127,6 @@ class SimulatedHost:
             "acked_partition": partition,
             "acked_offset": offset,
         }
-        return encode(CAPTURE_REPORT, record | changes)
 
     def _record(self, template: int, seq: int, time_us: int) -> dict[str, Any]:
         dice = random.Random(f"{self.host_id}/{template}")

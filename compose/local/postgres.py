@@ -58,7 +58,12 @@ class Postgres:
 
     def database(self, name: str) -> str:
         """A superuser's connection to the database ``name``."""
-        return f"postgresql://{_USER}:{_PASSWORD}@127.0.0.1:{self._port}/{name}"
+        return f"postgresql://{_USER}:{_PASSWORD}@{self.address}/{name}"
+
+    @property
+    def address(self) -> str:
+        """host:port."""
+        return f"127.0.0.1:{self._port}"
 
     @property
     def running(self) -> bool:
@@ -76,6 +81,21 @@ class Postgres:
         command = [*as_account, str(self._binaries / "postgres"), "-D", str(data), *settings]
         self.process.launch(command)
         self.process.wait(self._answers, _START_SECONDS)
+
+    def follow(self, primary: "Postgres") -> None:
+        """Copy ``primary``, which runs, and start as its streaming standby; there must be no cluster yet."""
+        data = self._make_directory()
+        command = [
+            *_unprivileged(), str(self._binaries / "pg_basebackup"), "-D", str(data), "-d", primary.dsn,
+            "--write-recovery-conf", "--wal-method=stream", "--checkpoint=fast", "--no-sync",
+        ]  # fmt: skip
+        _run(command)
+        self.start()
+
+    def promote(self) -> None:
+        """Make a standby a server that takes writes; returns when it does."""
+        with psycopg.connect(self.dsn, autocommit=True) as connection:
+            connection.execute("SELECT pg_promote()")
 
     def stop(self) -> None:
         """Fast shutdown: SIGINT ends the sessions; plain SIGTERM would wait for them."""
@@ -96,17 +116,20 @@ class Postgres:
     def _make_cluster(self, as_account: Sequence[str], data: Path) -> None:
         password = self._directory / "password"
         password.write_text(_PASSWORD)
-        data.mkdir()
-        if as_account:
-            account = pwd.getpwnam(_account())
-            os.chown(data, account.pw_uid, account.pw_gid)
+        self._make_directory()
         command = [
             *as_account, str(self._binaries / "initdb"), "-D", str(data), "-U", _USER, f"--pwfile={password}",
             "--auth=scram-sha-256", "--no-sync", "--encoding=UTF8", "--locale=C",
         ]  # fmt: skip
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode != 0:
-            raise ServiceError(f"{' '.join(command)} failed:\n{done.stdout}{done.stderr}")
+        _run(command)
+
+    def _make_directory(self) -> Path:
+        data = self._directory / "data"
+        data.mkdir(mode=0o700)
+        if _unprivileged():
+            account = pwd.getpwnam(_account())
+            os.chown(data, account.pw_uid, account.pw_gid)
+        return data
 
     def _answers(self) -> bool:
         try:
@@ -114,6 +137,12 @@ class Postgres:
         except psycopg.OperationalError:
             return False
         return True
+
+
+def _run(command: Sequence[str]) -> None:
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise ServiceError(f"{' '.join(command)} failed:\n{done.stdout}{done.stderr}")
 
 
 def _binaries(version: str) -> Path:

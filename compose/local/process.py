@@ -48,6 +48,7 @@ class Process:
         """Run ``argv`` in a session of its own and return at once; nothing if it runs already."""
         if self.pid is not None:
             return
+        self._forget()
         self.directory.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as log:
             self._child = subprocess.Popen(

@@ -18,7 +18,7 @@ either: it is never shown as 0.
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from fsmon_consumer.ledger import Ranges
@@ -26,6 +26,7 @@ from fsmon_consumer.place import Place
 from fsmon_consumer.store import Database, statement
 
 _SETTLE_PAUSE_SECONDS = 0.25
+_OVERLAP = timedelta(minutes=1)  # a clock may step at a boot; two machines that run at once overlap for good
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,11 @@ class Report:
     lost: Mapping[str, int]
     uncovered: Mapping[str, int]
     operations: Sequence[Mapping[str, Any]] = ()
+    session_start: datetime | None = None
+
+    def outlives(self, successor: "Report") -> bool:
+        """Whether it reported when the host's next session, ``successor``, had long begun."""
+        return successor.session_start is not None and self.time > successor.session_start + _OVERLAP
 
     @property
     def lost_by_operation(self) -> dict[str, dict[str, int]]:
@@ -144,7 +150,12 @@ def account(
         horizon = captured if report.state == "ended" else max(horizon, report.acked_seq)
     unaccounted: int | None = horizon - len(seen)
     in_flight, note = captured - horizon, report.end_reason or ""
-    if report.state != "ended" and successor is not None:
+    if successor is not None and successor.boot_id != report.boot_id and report.outlives(successor):
+        note = (
+            f"another machine, of boot {successor.boot_id}, runs as this host at the same time; "
+            "are they clones? Give each its own --host-id"
+        )
+    elif report.state != "ended" and successor is not None:
         cause = "the host restarted" if successor.boot_id != report.boot_id else "the producer was replaced"
         note = f"{cause} without a last report: the tail since {report.time:%Y-%m-%d %H:%M:%S}Z is unknown"
         unaccounted = None
@@ -174,8 +185,8 @@ def audit(
     next_offsets: dict[Place, int] = {(name, partition): offset for name, partition, offset, *_ in offsets}
     read = []
     for host_id, session, *fields in sessions:
-        report = Report(*fields[:11]) if fields[0] is not None else None
-        read.append(((host_id, session), report, Ranges.parse(fields[11]), tuple(fields[12:])))
+        report = Report(*fields[:12]) if fields[0] is not None else None
+        read.append(((host_id, session), report, Ranges.parse(fields[12]), tuple(fields[13:])))
     accounts = []
     for index, (identity, report, seen, counts) in enumerate(read):
         place = (topic, report.acked_partition if report and report.acked_partition is not None else -1)

@@ -68,7 +68,7 @@ def _number(value: int | None) -> str:
 
 def _remarks(each: Session) -> Iterator[str]:
     name = f"{each.host_id} {each.session:016x}"
-    if each.note and each.unaccounted != 0:
+    if each.note and (each.unaccounted != 0 or each.state != "ended"):
         yield f"{name}: {each.note}"
     if any(each.lost.values()):
         yield f"{name}: lost before the ring: {_losses(each)}"

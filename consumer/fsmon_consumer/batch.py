@@ -18,6 +18,7 @@ from fsmon_schemas.registry import UnknownSchemaError
 from fsmon_consumer import records
 from fsmon_consumer.columns import BlockError, BlockReader
 from fsmon_consumer.dead_letters import (
+    HOST_ID_BYTES,
     DeadLetter,
     Identity,
     Reason,
@@ -212,33 +213,36 @@ class Decoder:
 
     def _bury_rows(self, batch: Batch, rows: EventTable, reason: Reason) -> None:
         details = {
+            Reason.HOST_ID: f"host_id is longer than {HOST_ID_BYTES} bytes",
             Reason.NEGATIVE: "session or seq is below 0",
             Reason.TIME: "a time before 1970 or too far ahead of this consumer's clock",
             Reason.NUL: "a text holds U+0000",
         }
         for slot, offset, host_id, session, seq in rows.places():
-            _bury_row(batch, (slot, offset), Identity(host_id, session, seq), reason, details[reason])
+            identity = None if reason is Reason.HOST_ID else Identity(host_id, session, seq)
+            letter = letter_of(batch.slices[slot], offset, identity, reason, details[reason])
+            batch.dead.append((slot, letter))
 
 
-def _bury_row(
-    batch: Batch, place: tuple[int, int], identity: Identity | None, reason: Reason, detail: str
-) -> None:
-    """Add the dead letter of the message at ``place`` (slot, offset), which had decoded."""
-    slot, offset = place
-    piece = batch.slices[slot]
+def letter_of(
+    piece: LogSlice, offset: int, identity: Identity | None, reason: Reason, detail: str
+) -> DeadLetter:
+    """The dead letter of a message that had decoded."""
     index = bisect_left(piece.offsets, offset)
     value = piece.values[index]
     ref = split_frame(value or b"")[0]
-    letter = DeadLetter(*piece.place, offset, piece.keys[index], value, ref, reason, detail, identity)
-    batch.dead.append((slot, letter))
+    return DeadLetter(*piece.place, offset, piece.keys[index], value, ref, reason, detail, identity)
 
 
 def refuse(batch: Batch, detail: str) -> Batch:
     """The batch of one message that PostgreSQL refused, with that message as a dead letter."""
     refused = Batch(batch.slices, EventTable.build([]), [], list(batch.dead))
     for slot, offset, host_id, session, seq in batch.events.places():
-        _bury_row(refused, (slot, offset), Identity(host_id, session, seq), Reason.REFUSED, detail)
+        identity = Identity(host_id, session, seq)
+        letter = letter_of(batch.slices[slot], offset, identity, Reason.REFUSED, detail)
+        refused.dead.append((slot, letter))
     for slot, report in batch.reports:
-        offset = batch.slices[slot].offsets[0]
-        _bury_row(refused, (slot, offset), None, Reason.REFUSED, f"{detail}: {report}")
+        piece = batch.slices[slot]
+        letter = letter_of(piece, piece.offsets[0], None, Reason.REFUSED, f"{detail}: {report}")
+        refused.dead.append((slot, letter))
     return refused

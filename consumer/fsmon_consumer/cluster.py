@@ -46,6 +46,12 @@ def client_settings(config: ConsumerConfig) -> dict[str, Any]:
     return {"bootstrap.servers": config.bootstrap_servers, "log_level": 0, **config.kafka}
 
 
+def beside_the_group(config: ConsumerConfig) -> dict[str, Any]:
+    """The same for a consumer that never joins: what one protocol asks of members, the other refuses."""
+    members = ("group.", "max.poll.interval", "session.timeout", "heartbeat")
+    return {key: value for key, value in client_settings(config).items() if not key.startswith(members)}
+
+
 class Cluster:
     """Questions to the cluster that need no group member."""
 
@@ -141,7 +147,7 @@ class Cluster:
                 return {}
             if self._onlooker is None:
                 settings = {"group.id": self._config.group, "enable.auto.commit": False}
-                self._onlooker = made(Consumer, client_settings(self._config) | settings)
+                self._onlooker = made(Consumer, beside_the_group(self._config) | settings)
             found = self._onlooker.committed([TopicPartition(*each) for each in places], timeout=_TIMEOUT)
             for each in found:
                 if each.error is not None:

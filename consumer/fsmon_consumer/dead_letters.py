@@ -6,6 +6,8 @@ from enum import StrEnum
 from fsmon_schemas import FramingError
 from fsmon_schemas.framing import Fingerprint, RegistryId, SchemaRef, decode_long
 
+HOST_ID_BYTES = 255
+
 
 class Reason(StrEnum):
     """Why a message was refused: the ``reason`` column, documented for operators."""
@@ -18,7 +20,10 @@ class Reason(StrEnum):
     NUL = "nul"  # a text holds U+0000, which PostgreSQL cannot store
     TIME = "time"  # a time before 1970 or too far in the future
     NEGATIVE = "negative"  # session or seq below 0
+    HOST_ID = "host_id"  # longer than any host's, and than an index takes
     REFUSED = "refused"  # PostgreSQL refused the row
+    OUT_OF_PLACE = "out_of_place"  # its session or seq cannot stand where the message stands
+    IDENTITY_CONFLICT = "identity_conflict"  # another event has its identity: two producers are one host
 
 
 @dataclass(frozen=True)
@@ -60,7 +65,7 @@ def identity_of(body: bytes, key: bytes | None) -> Identity | None:
     """host_id, session and seq at the head of a body, if they decode and the host is the key's."""
     try:
         length, position = decode_long(body, 0)
-        if not 0 < length <= len(body):
+        if not 0 < length <= min(len(body), HOST_ID_BYTES):
             return None
         host = body[position : position + length]
         session, position = decode_long(body, position + length)

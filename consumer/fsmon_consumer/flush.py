@@ -5,7 +5,6 @@ ledger, and last the rows, so that `stored_at` stands close to the commit. Every
 worker may lock too is locked in key order.
 """
 
-from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -13,10 +12,12 @@ from datetime import datetime
 from fsmon_schemas import FatalError
 
 from fsmon_consumer.batch import Batch
+from fsmon_consumer.burial import bury
 from fsmon_consumer.claims import Claim
-from fsmon_consumer.dead_letters import DeadLetter, Identity, schema_text
+from fsmon_consumer.dead_letters import DeadLetter
 from fsmon_consumer.layout import COPY_COLUMNS
 from fsmon_consumer.place import Place
+from fsmon_consumer.quarantine import Doubts, Quarantine
 from fsmon_consumer.sessions import Sessions, Stream, Tally
 from fsmon_consumer.store import Database, as_json, statement
 from fsmon_consumer.table import EventTable
@@ -36,16 +37,29 @@ class Flushed:
 
 
 def flush(
-    database: Database, batch: Batch, claims: Mapping[Place, Claim], expire_before: datetime
+    database: Database,
+    batch: Batch,
+    claims: Mapping[Place, Claim],
+    expire_before: datetime,
+    doubts: Doubts | None = None,
 ) -> Flushed:
-    """Store ``batch``; partitions whose claim no longer holds are left out and named in the result."""
+    """Store ``batch``; partitions whose claim no longer holds are left out and named in the result.
+
+    With ``doubts`` identities are looked at first, and DoubtError may come; without them the messages
+    have been (a dead letter that a person wants stored).
+    """
     with database.transaction():
-        return _Flush(database, batch, claims, expire_before).run()
+        return _Flush(database, batch, claims, expire_before, doubts).run()
 
 
 class _Flush:
     def __init__(
-        self, database: Database, batch: Batch, claims: Mapping[Place, Claim], expire_before: datetime
+        self,
+        database: Database,
+        batch: Batch,
+        claims: Mapping[Place, Claim],
+        expire_before: datetime,
+        doubts: Doubts | None,
     ) -> None:
         self._database = database
         self._batch = batch
@@ -54,6 +68,8 @@ class _Flush:
         self._tallies = [Tally() for _ in batch.slices]
         self._dead: list[tuple[int, DeadLetter]] = []
         self._sessions = Sessions(database)
+        self._doubts = doubts
+        self._quarantine = Quarantine(database, batch.slices, doubts or Doubts())
 
     def run(self) -> Flushed:
         batch, result = self._batch, Flushed()
@@ -67,6 +83,11 @@ class _Flush:
         self._dead = [entry for entry in batch.dead if entry[0] not in lost]
         events = batch.events.without_slots(sorted(lost))
         self._lock_sessions(events)
+        if self._doubts is not None:
+            events = self._put_aside(
+                events, self._quarantine.out_of_place(events, self._dead, self._sessions)
+            )
+        self._open_sessions(events)
         fresh = self._settle_events(events)
         self._settle_dead(events)
         self._sessions.write()
@@ -109,7 +130,6 @@ class _Flush:
             stream = rows.host_id, rows.session
             spans[stream] = rows.first, rows.stop
             partitions[stream] = self._batch.slices[rows.slot].partition
-        self._sessions.open(partitions)
         for slot, letter in self._dead:
             if letter.identity is not None:
                 stream, seq = (letter.identity.host_id, letter.identity.session), letter.identity.seq
@@ -117,6 +137,22 @@ class _Flush:
                 spans[stream] = min(first, seq), max(stop, seq + 1)
                 partitions.setdefault(stream, self._batch.slices[slot].partition)
         self._sessions.lock(spans, partitions)
+
+    def _put_aside(self, events: EventTable, letters: list[tuple[int, DeadLetter]]) -> EventTable:
+        self._dead += letters
+        return events.without_places([(slot, letter.offset) for slot, letter in letters])
+
+    def _open_sessions(self, events: EventTable) -> None:
+        """Make and lock the rows of sessions that are new and believed; somebody else may have made one."""
+        new = {
+            (rows.host_id, rows.session): rows
+            for rows in events.streams()
+            if not self._sessions[rows.host_id, rows.session].known
+        }
+        if new:
+            partitions = {stream: self._batch.slices[rows.slot].partition for stream, rows in new.items()}
+            self._sessions.open(partitions)
+            self._sessions.lock({stream: (rows.first, rows.stop) for stream, rows in new.items()}, partitions)
 
     def _settle_events(self, events: EventTable) -> EventTable:
         """Count repeated and expired events; returns those to store."""
@@ -128,6 +164,7 @@ class _Flush:
         ]
         known = [(*stream, start, stop) for stream in suspects for start, stop in self._sessions[stream].seen]
         new, repeated = events.split_repeated(suspects, known)
+        repeated = self._put_aside(repeated, self._quarantine.conflicts(repeated, new, self._expire_before))
         for host, session, start, stop in new.runs():
             self._sessions[host, session].settled.append((start, stop))
         for rows in new.streams():
@@ -141,59 +178,10 @@ class _Flush:
         return fresh
 
     def _settle_dead(self, events: EventTable) -> None:
-        """Write the dead letters. One counts for its session only if it stands where its seq belongs.
-
-        A damaged message may name any seq: believed, it would make the real event of that number
-        a duplicate. So the seq has to be the one after its session's event before it.
-        """
-        letters = sorted(self._dead, key=lambda entry: (entry[0], entry[1].offset))
-        owners: list[Identity | None] = []
-        before: dict[tuple[int, Stream], tuple[int, int]] = {}
-        for slot, letter in letters:
-            owner = letter.identity
-            if owner is not None:
-                stream = owner.host_id, owner.session
-                session = self._sessions[stream]
-                row_seq = events.seq_before(slot, letter.offset, *stream)
-                dead_seq = before.get((slot, stream), (0, -1))[1]
-                expected = max(session.seen_stop - 1 if row_seq is None else row_seq, dead_seq) + 1
-                if owner.seq == expected and owner.seq not in session.seen:
-                    before[slot, stream] = letter.offset, owner.seq
-                else:
-                    owner = None
-            owners.append(owner)
-        written = self._insert_dead([letter for _, letter in letters], owners)
-        for (slot, letter), owner in zip(letters, owners, strict=True):
-            if (letter.topic, letter.partition, letter.offset) not in written:
-                self._tallies[slot].duplicates += 1  # read again: it lies in dead_letters already
-                continue
-            self._tallies[slot].dead += 1
-            if owner is not None:
-                session = self._sessions[owner.host_id, owner.session]
-                session.tally.dead += 1
-                session.settled.append((owner.seq, owner.seq + 1))
-
-    def _insert_dead(
-        self, letters: list[DeadLetter], owners: list[Identity | None]
-    ) -> set[tuple[str, int, int]]:
-        if not letters:
-            return set()
-        columns: dict[str, list[object]] = defaultdict(list)
-        for letter, owner in zip(letters, owners, strict=True):
-            columns["topics"].append(letter.topic)
-            columns["topic_ids"].append(self._claims[letter.topic, letter.partition].topic_id)
-            columns["partitions"].append(letter.partition)
-            columns["offsets"].append(letter.offset)
-            columns["keys"].append(letter.key)
-            columns["values"].append(letter.value)
-            columns["schemas"].append(schema_text(letter.schema))
-            columns["reasons"].append(letter.reason.value)
-            columns["details"].append(letter.detail.replace("\0", "\\0")[:2000])
-            columns["hosts"].append(owner and owner.host_id)
-            columns["sessions"].append(owner and owner.session)
-            columns["seqs"].append(owner and owner.seq)
-        rows = self._database.rows(statement("insert_dead_letters"), dict(columns))
-        return {(topic, partition, offset) for topic, partition, offset in rows}
+        topic_ids = {place: claim.topic_id for place, claim in self._claims.items()}
+        for slot, written in bury(self._database, self._dead, events, self._sessions, topic_ids):
+            # What was read again lies in dead_letters already.
+            self._tallies[slot].count("dead" if written else "duplicates", 1)
 
     def _store_report(self, report: dict[str, object]) -> None:
         values = dict(report)

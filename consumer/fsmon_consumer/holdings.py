@@ -69,7 +69,7 @@ class Holdings:
                 if self._generation_of(place) is None:
                     del self._claims[place]
                 else:
-                    self._claim_or_pause(place)
+                    self._claim_again(place)
             self._connected = True
         return self._database
 
@@ -166,6 +166,21 @@ class Holdings:
         for place, other in committed.items():
             if other != self.database_id:
                 raise claims.foreign_group(self._config.group, place, other)
+
+    def _claim_again(self, place: Place) -> None:
+        """After a lost connection. What flows was fetched for the offset we knew; a database that fell back
+        behind it (a promoted standby that had not received all) wants what came before once more.
+        """
+        known = self._claims[place].next_offset
+        self._claim_or_pause(place)
+        held = self._claims.get(place)
+        if held is not None and held.next_offset < known:
+            _log.warning(
+                "%s[%d]: the database holds less than was committed (a standby that lagged?); reading again "
+                "from offset %d instead of %d",
+                *place, held.next_offset, known,
+            )  # fmt: skip
+            self.give_up(place, 0)
 
     def _claim_or_pause(self, place: Place) -> None:
         try:

@@ -18,6 +18,7 @@ _log = logging.getLogger(__name__)
 _LOCK = 0x66736D6F_6E000002  # pg_advisory_lock key: "fsmon", 2
 _PREFIX = "file_events_"
 HOUR = timedelta(hours=1)
+_AGAIN = timedelta(minutes=1)
 
 
 @dataclass(frozen=True)
@@ -59,8 +60,16 @@ def create(database: Database, hours: Iterable[datetime]) -> list[datetime]:
     """Make the partitions of these hours that are not there; returns the hours made."""
     wanted = sorted({hour_of(hour) for hour in hours})
     with _maintenance(database):
-        there = {each.start for each in list_partitions(database)}
+        found = list_partitions(database)
+        there = {each.start for each in found if not each.detaching}
         missing = [hour for hour in wanted if hour not in there]
+        for each in found:
+            if each.detaching and each.start in missing:
+                if not _owns(database):
+                    raise TransactionConflictError(
+                        f"{each.name} is half detached: its owner has to finish it"
+                    )
+                _remove(database, each)
         for hour in missing:
             with database.transaction():
                 database.rows("SET LOCAL lock_timeout = '2s'")
@@ -75,21 +84,37 @@ def create(database: Database, hours: Iterable[datetime]) -> list[datetime]:
 def retire(database: Database, before: datetime) -> list[Partition]:
     """Drop the partitions that end at or before ``before``; returns them. FatalError for who owns them not.
 
-    DETACH CONCURRENTLY waits for readers of that partition and blocks nobody meanwhile. One that
-    was cancelled half-way blocks every other, so it is finalised first.
+    The maintenance lock is held for one at a time. One that a query still reads is waited for a second
+    and then left half detached (new queries do not see it), and TransactionConflictError says so.
     """
-    with _maintenance(database):
-        found = list_partitions(database)
-        for each in found:
-            if each.detaching:
-                database.rows(f"ALTER TABLE file_events DETACH PARTITION {each.name} FINALIZE")
-        old = [each for each in found if each.start + HOUR <= before or each.detaching]
-        for each in old:
-            if not each.detaching:
-                database.rows(f"ALTER TABLE file_events DETACH PARTITION {each.name} CONCURRENTLY")
-            database.rows(f"DROP TABLE {each.name}")
-            _log.info("retired partition %s (about %d rows)", each.name, each.rows)
-    return old
+    retired = []
+    for each in list_partitions(database):
+        if each.detaching or each.start + HOUR <= before:
+            with _maintenance(database):
+                now = {other.start: other for other in list_partitions(database)}
+                if each.start in now:  # else another worker was faster
+                    _remove(database, now[each.start])
+                    retired.append(each)
+                    _log.info("retired partition %s (about %d rows)", each.name, each.rows)
+    return retired
+
+
+def _remove(database: Database, partition: Partition) -> None:
+    """Detach and drop, blocking nobody: CONCURRENTLY waits for those who read it, and we for a second.
+
+    One that was cancelled half-way blocks every other, so it is finalised. Neither goes in a transaction.
+    """
+    how = "FINALIZE" if partition.detaching else "CONCURRENTLY"
+    database.rows("SET lock_timeout = '1s'")
+    try:
+        database.rows(f"ALTER TABLE file_events DETACH PARTITION {partition.name} {how}")
+        database.rows(f"DROP TABLE {partition.name}")
+    except TransactionConflictError as error:
+        raise TransactionConflictError(
+            f"partition {partition.name} is still read by a query; it is dropped later ({error})"
+        ) from error
+    finally:
+        database.rows("RESET lock_timeout")
 
 
 def create_ahead(database: Database, ahead: int) -> list[datetime]:
@@ -121,6 +146,7 @@ class PartitionPlan:
         self._retention = retention
         self._there: set[datetime] = set()
         self._planned: datetime | None = None
+        self._again: datetime | None = None
 
     def forget(self) -> None:
         """Nothing is known any more: another worker may have retired a partition."""
@@ -135,19 +161,27 @@ class PartitionPlan:
             self._there.update(missing)
 
     def maintain(self, database: Database, now: datetime) -> None:
-        """Once an hour: make the coming partitions and retire those past retention."""
+        """Once an hour: make the coming partitions and retire those past retention.
+
+        Does not wait for others: what they hold up is tried again a minute later.
+        """
         hour = hour_of(now)
-        if self._planned == hour:
+        if self._planned == hour or (self._again is not None and now < self._again):
             return
-        self.ensure(database, _coming(hour, self._ahead))
-        if _owns(database):
-            retire(database, now - self._retention)
-        elif self._planned is None:
-            _log.warning(
-                "this role does not own file_events, so no partition is retired here: let a timer run "
-                "`fsmon-consumer partitions retire` as the role that migrated"
-            )
-        self._planned = hour
+        try:
+            self.ensure(database, _coming(hour, self._ahead))
+            if _owns(database):
+                retire(database, now - self._retention)
+            elif self._planned is None:
+                _log.warning(
+                    "this role does not own file_events, so no partition is retired here: let a timer run "
+                    "`fsmon-consumer partitions retire` as the role that migrated"
+                )
+        except TransactionConflictError as error:
+            _log.info("partitions: %s", error)
+            self._again = now + _AGAIN
+        else:
+            self._planned, self._again = hour, None
 
 
 @contextmanager

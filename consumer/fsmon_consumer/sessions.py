@@ -26,11 +26,12 @@ class Tally:
 
 @dataclass
 class Session:
-    """A session as the ledger holds it, and what this flush adds."""
+    """A session as the ledger holds it, and what this flush adds; ``known`` if the ledger has it already."""
 
     partition: int
     seen: Ranges
     seen_stop: int
+    known: bool = False
     tally: Tally = field(default_factory=Tally)
     settled: list[tuple[int, int]] = field(default_factory=list)
     newest: datetime | None = None
@@ -74,7 +75,7 @@ class Sessions:
             self._sessions[stream] = Session(partitions[stream], Ranges(), 0)
         for host, session, seen, seen_stop in locked:
             found = self._sessions[host, session]
-            found.seen, found.seen_stop = Ranges.parse(seen), seen_stop
+            found.seen, found.seen_stop, found.known = Ranges.parse(seen), seen_stop, True
 
     def write(self) -> None:
         """Add to the ledger what was settled and counted."""

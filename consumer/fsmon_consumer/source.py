@@ -23,7 +23,7 @@ from fsmon_schemas import FatalError
 
 from fsmon_consumer.batch import LogSlice
 from fsmon_consumer.claims import BY_HAND
-from fsmon_consumer.cluster import REFUSED, Cluster, client_settings, made, refusal
+from fsmon_consumer.cluster import REFUSED, Cluster, beside_the_group, client_settings, made, refusal
 from fsmon_consumer.config import ConsumerConfig
 from fsmon_consumer.outage import Outage
 from fsmon_consumer.place import Place
@@ -183,7 +183,6 @@ def follow(config: ConsumerConfig, *, from_beginning: bool) -> Generator[bytes |
     cluster = Cluster(config)
     cluster.require([config.topic])
     places = list(cluster.end_offsets([config.topic]))
-    settings = {key: value for key, value in client_settings(config).items() if key != "group.protocol"}
     outage, refusals = Outage(config.bootstrap_servers), list[FatalError]()
 
     def heard(error: KafkaError) -> None:
@@ -193,7 +192,7 @@ def follow(config: ConsumerConfig, *, from_beginning: bool) -> Generator[bytes |
             refusals.append(refusal(error))
 
     ours = {"group.id": f"{config.group}-tail", "enable.auto.commit": False, "error_cb": heard}
-    consumer = made(Consumer, settings | ours)
+    consumer = made(Consumer, beside_the_group(config) | ours)
     try:
         start = OFFSET_BEGINNING if from_beginning else OFFSET_END
         consumer.assign([TopicPartition(*place, start) for place in places])

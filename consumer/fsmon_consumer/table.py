@@ -1,7 +1,7 @@
 """Decoded events as columns: checks, the questions the ledger asks, and the bytes for COPY."""
 
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import cast
@@ -11,6 +11,7 @@ import polars as pl
 from fsmon_schemas import FatalError
 
 from fsmon_consumer.columns import DTYPES
+from fsmon_consumer.dead_letters import HOST_ID_BYTES
 from fsmon_consumer.layout import COLUMNS, COPY_COLUMNS
 
 _TEXTS = tuple(column.name for column in COLUMNS if column.avro == "string")
@@ -83,6 +84,7 @@ class EventTable:
         )
         return self._take_out(
             (
+                ("host_id", pl.col("host_id").str.len_bytes() > HOST_ID_BYTES),
                 ("negative", (pl.col("session") < 0) | (pl.col("seq") < 0)),
                 ("time", beyond),
                 ("nul", pl.any_horizontal(pl.col(name).str.contains("\0", literal=True) for name in _TEXTS)),
@@ -99,6 +101,29 @@ class EventTable:
     def without_slots(self, slots: Sequence[int]) -> "EventTable":
         """Without the rows of these log slices."""
         return EventTable(self._frame.filter(pl.col("_slot").is_in(list(slots)).not_())) if slots else self
+
+    def without_places(self, places: Collection[tuple[int, int]]) -> "EventTable":
+        """Without the rows at these (slot, offset)."""
+        if not places:
+            return self
+        schema = {"_slot": pl.Int32(), "_offset": pl.Int64()}
+        gone = pl.DataFrame(list(places), schema=schema, orient="row")
+        return EventTable(self._frame.join(gone, on=list(schema), how="anti"))
+
+    def of_host(self, slot: int, host_id: str) -> list[tuple[int, int, int]]:
+        """(offset, session, seq) of a host's rows in a log slice, in their order there."""
+        rows = self._frame.filter((pl.col("_slot") == slot) & (pl.col("host_id") == host_id))
+        return rows.select("_offset", "session", "seq").sort("_offset").rows()
+
+    def moments(self) -> list[tuple[int, int, str, int, int, datetime, int]]:
+        """As ``places``, each with the event's time and boot_time, which no other event of a host shares."""
+        return self._frame.select("_slot", "_offset", *_STREAM, "seq", "time", "boot_time").rows()
+
+    def without_same(self, others: "EventTable") -> "EventTable":
+        """Without the rows that are the same event as one of ``others``: identity, time and boot_time."""
+        return EventTable(
+            self._frame.join(others._frame, on=[*_STREAM, "seq", "time", "boot_time"], how="anti")
+        )
 
     def hours(self) -> list[datetime]:
         """Starts of the UTC hours that events fall into, sorted."""

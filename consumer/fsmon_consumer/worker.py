@@ -6,6 +6,7 @@ Between them stand the inbox (bounded) and a queue of orders for the poller.
 
 import logging
 import threading
+from bisect import bisect_left
 from collections.abc import Mapping
 from contextlib import ExitStack
 from datetime import UTC, datetime
@@ -22,11 +23,13 @@ from fsmon_consumer.partitions import PartitionPlan
 from fsmon_consumer.patience import Patience, StoppedError
 from fsmon_consumer.place import Place
 from fsmon_consumer.poller import Orders, Poller, Stored
+from fsmon_consumer.quarantine import DoubtError, Doubts
 from fsmon_consumer.registry import WriterSchemas
 from fsmon_consumer.store import NoPartitionError, RowRefusedError
 from fsmon_consumer.streaks import Streaks
 
 _log = logging.getLogger(__name__)
+_DOUBT_SECONDS = 0.3  # until a message is read again that only the next ones tell of
 
 
 class Worker:
@@ -43,6 +46,7 @@ class Worker:
         self._patience = Patience(self._stop, self._holdings.failed)
         self._decoder = Decoder(config.reports_topic, WriterSchemas(config.registry).find)
         self._plan = PartitionPlan(ahead=config.partitions_ahead, retention=config.retention)
+        self._doubts = Doubts()
         self._streaks = Streaks(config.pause_after)
         self._absent = AbsentTopics([config.topic, config.reports_topic], self._cluster.absent)
         self._metrics: Metrics | None = None
@@ -116,8 +120,8 @@ class Worker:
                 if slices:
                     self._store(slices)
                 else:
-                    wait_for("PostgreSQL", self._maintain)
                     self._absent.look()
+                wait_for("PostgreSQL", self._maintain)
         except StoppedError:
             pass
         except BaseException as error:
@@ -140,6 +144,9 @@ class Worker:
             return
         try:
             flushed = wait_for("PostgreSQL", lambda: self._flush(batch))
+        except DoubtError as error:
+            self._store_before(slices, error.offsets)
+            return
         except RowRefusedError as error:
             if len(batch) > 1:
                 for half in _halves(batch.slices):
@@ -152,6 +159,16 @@ class Worker:
             flushed = wait_for("PostgreSQL", lambda: self._flush(refused))
         self._streaks.keep(outlook, flushed.next_offsets)
         self._tell(flushed)
+
+    def _store_before(self, slices: list[LogSlice], offsets: Mapping[Place, int]) -> None:
+        """Store what lies before ``offsets``; those partitions are read again from there."""
+        before = [
+            piece.cut(0, bisect_left(piece.offsets, offsets.get(piece.place, piece.offsets[-1] + 1)))
+            for piece in slices
+        ]
+        self._store([piece for piece in before if len(piece)])
+        for place in offsets:
+            self._holdings.give_up(place, _DOUBT_SECONDS)
 
     def _pause(self, reasons: Mapping[Place, str]) -> None:
         self._holdings.open()
@@ -187,7 +204,7 @@ class Worker:
         for last in (False, True):
             try:
                 self._plan.ensure(database, stored_hours.hours())
-                flushed = flush(database, batch, self._holdings.claims, expire_before)
+                flushed = flush(database, batch, self._holdings.claims, expire_before, self._doubts)
                 break
             except NoPartitionError:
                 if last:

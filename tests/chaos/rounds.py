@@ -1,7 +1,8 @@
 """Rounds of a chaos test: a seed each, printed; what is done already is not done again.
 
 `make chaos` sets FSMON_CHAOS_ROUNDS (how many) and FSMON_CHAOS_JOURNAL (where they are written down);
-without them it is two rounds and no journal. FSMON_CHAOS_SEED repeats the one round of that seed.
+without them it is two rounds, or fewer where a test says so, and no journal. FSMON_CHAOS_SEED repeats
+the one round of that seed.
 """
 
 import json
@@ -69,7 +70,7 @@ class Rounds:
 
     def __init__(self, test: str) -> None:
         self._test = test
-        self._wanted = int(os.environ.get("FSMON_CHAOS_ROUNDS", SHORT))
+        self._wanted = int(os.environ.get("FSMON_CHAOS_ROUNDS", "0"))
         path = os.environ.get("FSMON_CHAOS_JOURNAL")
         self._journal = Journal(Path(path)) if path else None
 
@@ -79,13 +80,18 @@ class Rounds:
         return self._journal is not None
 
     def __iter__(self) -> Iterator[Round]:
+        return self.at_least(SHORT)
+
+    def at_least(self, short: int) -> Iterator[Round]:
+        """The short form has ``short`` rounds."""
+        wanted = self._wanted or short
         repeated = os.environ.get("FSMON_CHAOS_SEED")
         if repeated:
             yield from self._round(0, 1, int(repeated))
             return
         done = sum(each["test"] == self._test for each in self._journal.rounds()) if self._journal else 0
-        for number in range(done, self._wanted):
-            yield from self._round(number, self._wanted, random.SystemRandom().getrandbits(32))
+        for number in range(done, wanted):
+            yield from self._round(number, wanted, random.SystemRandom().getrandbits(32))
 
     def _round(self, number: int, wanted: int, seed: int) -> Iterator[Round]:
         print(f"\nchaos: {self._test}, round {number + 1} of {wanted}, FSMON_CHAOS_SEED={seed}", flush=True)

@@ -6,17 +6,28 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 from fix_kafka import fresh_topics
 from fix_postgres import fresh_database
 from generator import Fleet
 from integration.consumer.running import Running, Site, consumer, wait_until
 from local.kafka import Kafka
-from local.postgres import Postgres
 
 HOSTS = 12
 PARTITIONS = 6
 PROTOCOLS = ("consumer", "classic")
+
+
+class Server(Protocol):
+    """A PostgreSQL that may be killed and started."""
+
+    @property
+    def dsn(self) -> str: ...
+
+    def kill(self) -> None: ...
+
+    def start(self) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -24,7 +35,7 @@ class Ground:
     """The servers of a module's rounds."""
 
     kafka: Kafka
-    postgres: Postgres
+    postgres: Server
 
 
 @dataclass

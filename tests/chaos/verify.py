@@ -1,6 +1,7 @@
 """Whether the table holds exactly what was sent: every event, once, each column as it was."""
 
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import psycopg
 from generator import SAME_TIME, TEMPLATES, Fleet
@@ -61,3 +62,8 @@ def rows_as_sent(site: Site, fleet: Fleet) -> int:
             """
         ).fetchone() or (0,)
         return int(found)
+
+
+def resident(pid: int) -> int:
+    """Bytes of memory that the process has; proc(5), statm."""
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * 4096

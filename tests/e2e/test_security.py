@@ -206,6 +206,8 @@ def test_a_writer_can_add_events_and_neither_read_change_nor_remove_them(secured
     migrated(secured)
     with psycopg.connect(secured.dsn("writer", password="Xq-database-Xq"), autocommit=True) as writer:
         writer.execute("SELECT add_partition('2026-11-25 10:30+00')")
+        settled = "SELECT settled_events('{0}', '{h}', '{1}', '{1}', '{2026-11-25 10:30+00}', '{1}')"
+        assert writer.execute(settled).fetchall() == []  # no more than yes or no
         for statement in (
             "SELECT * FROM file_events",
             "UPDATE file_events SET path = ''",
@@ -223,6 +225,7 @@ def test_a_writer_can_add_events_and_neither_read_change_nor_remove_them(secured
         for statement in (
             "INSERT INTO streams VALUES ('h', 1, 0)",
             "SELECT add_partition('2026-11-25 12:00+00')",
+            settled,
         ):
             with pytest.raises(psycopg.errors.InsufficientPrivilege):
                 reader.execute(statement)

@@ -38,6 +38,17 @@ def test_wrong_password_and_unknown_database(site: Site) -> None:
     assert "DSN" in refused(site, 2, "migrate", "--dsn", "no=such option")
 
 
+def test_settings_of_the_groups_member_hurt_nobody_else(site: Site, make_fleet: MakeFleet) -> None:
+    """With KIP-848 the session's time-out is the broker's, and a short max.poll.interval is allowed."""
+    site.settings |= {"KAFKA": "max.poll.interval.ms=6000", "GROUP_PROTOCOL": "consumer"}
+    fleet = make_fleet(1)
+    with consumer(site):
+        fleet.send(3)
+        fleet.report()
+        assert site.settled()["complete"]
+    assert len(site.command("tail", "--from-beginning", "--limit", "3").stdout.splitlines()) == 4
+
+
 def test_a_typo_in_the_configuration(site: Site, tmp_path: Path) -> None:
     file = tmp_path / "fsmon.toml"
     file.write_text('bootstrap_server = "x"\n')

@@ -15,7 +15,13 @@ from fsmon_consumer.flush import flush
 from fsmon_consumer.layout import COLUMNS
 from fsmon_consumer.migrate import migrate, migrations, require_current
 from fsmon_consumer.registry import WriterSchemas
-from fsmon_consumer.store import Database, DatabaseAwayError, RowRefusedError, statement
+from fsmon_consumer.store import (
+    Database,
+    DatabaseAwayError,
+    RowRefusedError,
+    TransactionConflictError,
+    statement,
+)
 from fsmon_schemas import FatalError
 
 pytestmark = [
@@ -120,7 +126,13 @@ def test_claims(opened: Database) -> None:
     assert opened.rows("SELECT skipped FROM offsets") == [(13,)]
     with pytest.raises(claims.StuckError, match="the log ends at 5"):
         take(opened, end=5)
+    opened.rows("UPDATE offsets SET leader_epoch = 3")
+    with pytest.raises(claims.StuckError, match=r"epoch 3 were stored.* epoch 2"):
+        claims.claim(
+            opened, PLACE, LogBounds("t", 0, 100, 2), worker="w", takeover_after=timedelta(seconds=1)
+        )
     assert take(opened, start=0, end=5, topic_id="new") == claims.Claim("new", 4, 0)
+    assert opened.rows("SELECT leader_epoch FROM offsets") == [(None,)]
 
 
 def test_one_database_one_group_one_cluster(opened: Database) -> None:
@@ -213,3 +225,47 @@ def test_partitions_come_and_go_while_others_read_and_write(opened: Database, da
         begun = time.monotonic()
         assert len(partitions.create(opened, [now + timedelta(days=2)])) == 1
         assert time.monotonic() - begun < 2
+
+
+def test_a_partition_that_is_still_read_is_dropped_later(opened: Database, database: str) -> None:
+    """A report that runs for hours holds up neither rows nor other partitions."""
+    now = datetime.now(UTC)
+    partitions.create(opened, [now - timedelta(hours=step) for step in range(5)])
+    plan = partitions.PartitionPlan(ahead=1, retention=timedelta(hours=2))
+    with psycopg.connect(database) as reader:
+        reader.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        reader.execute("SELECT count(*) FROM file_events")
+        begun = time.monotonic()
+        plan.maintain(opened, now)
+        assert time.monotonic() - begun < 3
+        half = [each.name for each in partitions.list_partitions(opened) if each.detaching]
+        assert half == [partitions.table_name(now - timedelta(hours=4))]
+        assert len(partitions.create(opened, [now + timedelta(days=1)])) == 1
+        # Wanted again after all: it is not taken for being there.
+        with pytest.raises(TransactionConflictError, match="still read"):
+            partitions.create(opened, [now - timedelta(hours=4)])
+        plan.maintain(opened, now)  # not yet: once a minute
+        assert reader.execute("SELECT count(*) FROM file_events").fetchone() == (0,)
+    plan.maintain(opened, now + timedelta(minutes=2))
+    left = [each.start for each in partitions.list_partitions(opened)]
+    assert min(left) == partitions.hour_of(now - timedelta(hours=2))
+    assert not any(each.detaching for each in partitions.list_partitions(opened))
+
+
+def test_tables_that_are_not_ours_are_left_alone(opened: Database) -> None:
+    bounds = "FROM ('1999-01-01') TO ('2000-01-01')"
+    opened.rows(f"CREATE TABLE file_events_archive PARTITION OF file_events FOR VALUES {bounds}")
+    partitions.create_ahead(opened, 1)
+    assert len(partitions.list_partitions(opened)) == 3
+    partitions.retire(opened, datetime.now(UTC) + timedelta(days=1))
+    assert opened.rows("SELECT to_regclass('file_events_archive') IS NOT NULL") == [(True,)]
+
+
+def test_maintenance_costs_nothing_within_the_hour(opened: Database) -> None:
+    """It is asked for after every flush."""
+    now = datetime.now(UTC)
+    partitions.create(opened, [now - timedelta(days=40)])
+    plan = partitions.PartitionPlan(ahead=2, retention=timedelta(days=30))
+    plan.maintain(opened, now)
+    opened.close()
+    plan.maintain(opened, now + timedelta(seconds=1))

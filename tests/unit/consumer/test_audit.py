@@ -1,7 +1,7 @@
 """The audit's arithmetic: captured = stored + dead + expired + in flight + unaccounted, always."""
 
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from fsmon_consumer.audit import Audit, Report, Session, account
 from fsmon_consumer.audit_table import audit_table
@@ -120,6 +120,19 @@ def test_what_is_under_way_after_the_wait_is_no_proof() -> None:
     )
     arrived = Audit([audited(ENDED, [(0, 100)], 501)], {}, {}, behind=0)
     assert list(audit_table(arrived, settled_within=5))[-1] == "complete: unaccounted 0"
+
+
+def test_two_machines_of_one_host_id_are_told_from_a_replaced_one() -> None:
+    later = replace(RUNNING, boot_id="boot-2", session_start=NOW - timedelta(minutes=5), time=NOW)
+    alive = replace(RUNNING, time=NOW)
+    found = audited(alive, [(0, 90)], 501, later)
+    assert "another machine, of boot boot-2, runs as this host" in found.note
+    assert figures(found) == (100, 10, 0), "it lives, and its account is its own"
+    assert "--host-id" in "\n".join(audit_table(Audit([found], {}, {})))
+    dead = replace(RUNNING, time=NOW - timedelta(minutes=6))
+    assert "restarted" in audited(dead, [(0, 90)], 501, later).note
+    drained = replace(later, boot_id="boot-1")  # an upgrade: the old ring is emptied beside the new one
+    assert "another machine" not in audited(alive, [(0, 90)], 501, drained).note
 
 
 @given(

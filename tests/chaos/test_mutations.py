@@ -1,0 +1,127 @@
+"""Messages damaged on their way: what cannot be believed is set aside, no neighbour is lost or altered."""
+
+import random
+from pathlib import Path
+
+import psycopg
+import pytest
+from chaos.conftest import Grounds
+from chaos.rounds import Rounds
+from chaos.scene import Scene, scene
+from chaos.verify import assert_sums, resident
+from fsmon_schemas import CAPTURE_REPORT
+from fsmon_schemas.framing import single_object_prefix
+from generator import SimulatedHost
+from integration.consumer.running import wait_until
+
+pytestmark = pytest.mark.services
+MUTATED = 3_000  # of a short round
+MANY = 20_000  # of a long one: five are the bar's 100,000
+SOUND = 2  # for each mutated one
+FLAT_BYTES = 32 << 20  # from the middle to the end: by then the pools of malloc and polars are filled
+_REPORT = single_object_prefix(CAPTURE_REPORT)
+
+
+def test_mutations(rounds: Rounds, grounds: Grounds, tmp_path: Path) -> None:
+    for this in rounds:
+        with scene(grounds.of(1), tmp_path / str(this.number), this.dice, workers=1) as played:
+            this.figures |= damaged_stream(played, MANY if rounds.long else MUTATED)
+
+
+def damaged_stream(played: Scene, count: int) -> dict[str, float]:
+    """Every third message of each host is damaged; the two others have to be there as they were sent."""
+    dice, fleet, site = played.dice, played.fleet, played.site
+    [worker] = played.workers
+    messages_read = "SELECT coalesce(sum(messages), 0) FROM offsets WHERE topic LIKE '%events'"
+    before = 0
+    sound: list[tuple[str, int, int]] = []
+    each = count // len(fleet.hosts)
+    for step in range(each):
+        if step == each // 2:
+            fleet.flush()
+            wait_until(lambda: site.value(messages_read) == sum(host.sent for host in fleet.hosts))
+            before = resident(worker.process.pid)
+        for host in fleet.hosts:
+            bad = dice.randrange(SOUND + 1)
+            for index, value in enumerate(list(host.messages(SOUND + 1))):
+                if index != bad:
+                    sound.append((host.host_id, host.session, host.sent - SOUND - 1 + index))
+                sent_as = mutated(dice, value, host) if index == bad else value
+                fleet.send_raw(fleet.partition(host), host.key, sent_as)
+        if step % 20 == 0:
+            fleet.producer.poll(0)
+    fleet.send(2)
+    fleet.report()
+    assert worker.process.poll() is None
+    audit = site.settled(120)
+    assert audit["behind"] == 0
+    assert worker.process.poll() is None, played.logs()
+    assert_sums(site)
+    sent = sum(host.sent for host in fleet.hosts)
+    [(messages, stored, duplicates, dead, expired)] = site.rows(
+        "SELECT sum(messages), sum(stored), sum(duplicates), sum(dead), sum(expired) FROM offsets "
+        "WHERE topic LIKE '%events'"
+    )
+    assert messages == sent == stored + duplicates + dead + expired
+    assert site.value("SELECT count(*) FROM file_events") == stored
+    assert site.value("SELECT count(*) FROM dead_letters") == dead
+    with psycopg.connect(site.dsn) as connection:
+        rows = set(connection.execute("SELECT host_id, session, seq FROM file_events").fetchall())
+    missing = [identity for identity in sound if identity not in rows]
+    assert missing == [], (len(missing), letters(played, missing[:3]))
+    altered = sound_rows_altered(played, sound)
+    assert altered == [], altered[:3]
+    grown = resident(worker.process.pid) - before
+    assert grown < FLAT_BYTES, f"grew by {grown >> 20} MiB"
+    reasons = dict(site.rows("SELECT reason, count(*) FROM dead_letters GROUP BY 1"))
+    return {
+        "mutated": each * len(fleet.hosts),
+        "stored": int(stored),
+        "dead": int(dead),
+        "expired": int(expired),
+        **reasons,
+    }
+
+
+def mutated(dice: random.Random, value: bytes, host: SimulatedHost) -> bytes:
+    """Flipped bits, cut short, random bytes, or a valid record of another schema."""
+    match dice.randrange(6):
+        case 0 | 1 | 2:
+            changed = bytearray(value)
+            for _ in range(dice.choice((1, 1, 2, 8))):
+                changed[dice.randrange(len(changed))] ^= 1 << dice.randrange(8)
+            return bytes(changed)
+        case 3:
+            return value[: dice.randrange(len(value))]
+        case 4:
+            return dice.randbytes(dice.randrange(1, 400))
+        case _:
+            report = host.report(acked=0, partition=None, offset=None, ended=False)
+            return dice.choice((_REPORT + report, host.frame + report, host.frame + encode_other(host)))
+
+
+def encode_other(host: SimulatedHost) -> bytes:
+    """A report of CaptureReport's first fields, which begin as FileEvent's do."""
+    return host.report(acked=1, partition=1, offset=1, ended=True)[:-1]
+
+
+def sound_rows_altered(played: Scene, sound: list[tuple[str, int, int]]) -> list[object]:
+    """Identities of sound messages whose row is not what was sent."""
+    hosts = {host.host_id: host for host in played.fleet.hosts}
+    wanted, altered = set(sound), list[object]()
+    with psycopg.connect(played.site.dsn) as connection:
+        names = [name for name in played.fleet.hosts[0].event(0) if name != "time"]
+        columns = ", ".join(f'"{name}"' for name in names)
+        micros = "(extract(epoch FROM time) * 1000000)::bigint"
+        for micro, *row in connection.execute(f"SELECT {micros}, {columns} FROM file_events"):
+            found = dict(zip(names, row, strict=True)) | {"time": micro}
+            identity = found["host_id"], found["session"], found["seq"]
+            if identity in wanted and found != hosts[found["host_id"]].event(found["seq"]):
+                altered.append(identity)
+    return altered
+
+
+def letters(played: Scene, missing: list[tuple[str, int, int]]) -> list[object]:
+    """What was set aside for its identity, to be put beside what is missing."""
+    aside = "SELECT partition, message_offset, reason, detail FROM dead_letters WHERE reason IN "
+    return [*played.site.rows(f"{aside} ('out_of_place', 'identity_conflict') ORDER BY 1, 2"), *missing]

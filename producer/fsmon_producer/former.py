@@ -1,8 +1,9 @@
 """Sessions before this run's: what their rings and spools still hold is delivered, and they are ended."""
 
 import logging
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
 
 from fsmon_schemas.errors import FatalError
 
@@ -26,32 +27,30 @@ def settle_former(
 
     What can never be delivered, since its topic is gone say, is told and left as it is.
     """
-    try:
-        if _ended(config, keep, begun, stop, between):
-            _delivered(config, keep, begun, stop, between)
-    except FatalError as error:
-        _log.error("of an earlier session something cannot be delivered, and stays where it is: %s", error)
-
-
-def _ended(config: Config, keep: Kept, begun: Begun, stop: Request, between: Callable[[], None]) -> bool:
     for pinned in begun.ending:
-        with Ending(pinned, config, keep.spools, stop, between=between) as ending:
-            if not ending.complete():
-                return False
-    return True
-
-
-def _delivered(config: Config, keep: Kept, begun: Begun, stop: Request, between: Callable[[], None]) -> None:
+        with _told(), Ending(pinned, config, keep.spools, stop, between=between) as ending:
+            ending.complete()
     for directory in sorted(keep.spools.iterdir()) if keep.spools.exists() else []:
-        if directory.name == f"{begun.session.id:x}":
-            continue
-        spool = Spool(directory, config.spool_size)
+        if directory.name != f"{begun.session.id:x}" and stop.reason is None:
+            with _told():
+                _deliver(directory, config, stop, between)
+
+
+def _deliver(directory: Path, config: Config, stop: Request, between: Callable[[], None]) -> None:
+    spool = Spool(directory, config.spool_size)
+    with closing(spool):
         identity = spool.identity
         if identity is None:
             spool.remove()  # all of it had arrived
-            continue
+            return
         publisher = publisher_of(config, identity, Cursor(0, spool.first), lambda _: None)
         with closing(publisher):
-            if not Backlog(spool, identity.session, publisher).deliver(stop, between):
-                spool.close()
-                return
+            Backlog(spool, identity.session, publisher).deliver(stop, between)
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    try:
+        yield
+    except FatalError as error:
+        _log.error("of an earlier session something cannot be delivered, and stays where it is: %s", error)

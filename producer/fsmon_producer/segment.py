@@ -59,10 +59,10 @@ class Segment:
         try:
             reader = fastavro.reader(io.BytesIO(data))
             self.metadata = str(reader.metadata[_METADATA]).encode()
+            self._start = self._header_length(data)
         except Exception:  # fastavro raises what the bytes lead it to: the header itself was torn
             self._cut(0)
             return False
-        self._start = self._header_length(data)
         self._marker = data[self._start - _MARKER : self._start]
         position = self._start
         self.end = self.first

@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from fsmon_schemas.errors import FsmonError
+from fsmon_schemas.errors import FatalError, FsmonError
 from fsmon_schemas.schema import Schema
 
 from fsmon_producer.config import Config
@@ -86,8 +86,11 @@ class Spool:
 
     @property
     def identity(self) -> Identity | None:
-        """Whose events these are, as the newest segment says."""
-        return Identity.of_json(self._segments[-1].metadata) if self._segments else None
+        """Whose events these are, as the newest segment says; FatalError where that cannot be read."""
+        try:
+            return Identity.of_json(self._segments[-1].metadata) if self._segments else None
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise FatalError(f"{self.directory}: whose events these are cannot be read ({error})") from error
 
     def append(self, first: int, bodies: list[bytes]) -> None:
         """Take the stamped bodies of seqs from ``first`` on, and return when they are on the disk.
@@ -148,7 +151,10 @@ class Spool:
         """Let go of the files; they stay."""
         for segment in self._segments:
             segment.close()
-        os.close(self._fd)
+        self._segments = []
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
 
     def remove(self) -> None:
         """Delete it, whatever is in it."""

@@ -190,3 +190,27 @@ def test_detached_during_an_outage_all_is_delivered_by_the_next_run(host: Host) 
     seen = {name: host.stored(f"path LIKE '%/{name}'") > 0 for name in ("before", "unseen", "after")}
     assert seen == {"before": True, "unseen": False, "after": True}
     assert host.sessions() == [("ended", "detached"), ("ended", "SIGINT")]
+
+
+def test_waiting_for_kafka_costs_next_to_nothing(host: Host) -> None:
+    kafka = host.fsmon.stack.kafka
+    host.start()
+    (host.watched / "waits").touch()
+    kafka.stop()
+    time.sleep(2)
+    pid = host.fsmon.producer.pid
+    assert pid is not None
+    before = cpu_seconds(pid)
+    time.sleep(6)
+    spent = cpu_seconds(pid) - before
+    kafka.start()
+    host.fsmon.stop_producer()
+    assert host.fsmon.audit(settle_seconds=90) == 0
+    assert host.stored("path LIKE '%/waits'") > 0
+    assert spent < 0.3, f"{spent:.2f} s of CPU in 6 s of waiting"
+
+
+def cpu_seconds(pid: int) -> float:
+    """User and system time of a process (proc(5), stat's 14th and 15th, in ticks of 10 ms)."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / 100

@@ -1,5 +1,6 @@
 """The spool on a real disk: order, bounds, torn tails, a full file system, what it never follows or shows."""
 
+import contextlib
 import random
 import stat
 import subprocess
@@ -14,7 +15,7 @@ from fsmon_producer.record import decode_stamped
 from fsmon_producer.ring import Batch, Cursor
 from fsmon_producer.spool import Spool, SpoolFullError
 from fsmon_producer.stamp import Stamp
-from fsmon_schemas.errors import ConfigError
+from fsmon_schemas.errors import ConfigError, FatalError
 from fsmon_schemas.schema import FILE_EVENT
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -129,6 +130,32 @@ def test_a_torn_tail_costs_only_what_was_torn(
         assert len(left) == 20
     again.append(len(left), bodies(len(left), 5))
     assert again.end == len(left) + 5
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 60_000), st.integers(0, 255)), min_size=1, max_size=8))
+def test_any_damage_is_read_to_its_end(
+    tmp_path_factory: pytest.TempPathFactory, flips: list[tuple[int, int]]
+) -> None:
+    directory = tmp_path_factory.mktemp("spool") / "7"
+    spool = opened(directory)
+    spool.append(0, bodies(0, 20))
+    spool.close()
+    (file,) = directory.iterdir()
+    data = bytearray(file.read_bytes())
+    for position, value in flips:
+        data[position % len(data)] = value
+    file.write_bytes(data)
+    again = opened(directory)
+    left = 0
+    while again.unread:
+        first, read = again.read(7)
+        assert first == left
+        left += len(read)
+    assert left <= 20
+    with contextlib.suppress(FatalError):
+        assert again.empty == (again.identity is None)
+    again.close()
 
 
 def test_the_bound_stops_it_and_leaves_it_whole(directory: Path) -> None:

@@ -93,8 +93,8 @@ def run(config: Config, *, reread: Callable[[], Config] | None = None) -> int:
                 settle_former(config, keep, begun, patience, between=between)
             code = pipeline.run()
         except FatalError:
-            if begun.new and destination.acknowledged.cursor.seq == 0 and journal.from_spool is False:
-                pipeline.over = True  # it never got as far as to be worth going on with
+            if begun.new and pipeline.attempts == 1:
+                pipeline.over = True  # a mistake told at once: nobody has relied on this capture yet
                 capture.detach()
             raise
         finally:

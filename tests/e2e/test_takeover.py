@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import time
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -190,6 +191,24 @@ def test_detached_during_an_outage_all_is_delivered_by_the_next_run(host: Host) 
     seen = {name: host.stored(f"path LIKE '%/{name}'") > 0 for name in ("before", "unseen", "after")}
     assert seen == {"before": True, "unseen": False, "after": True}
     assert host.sessions() == [("ended", "detached"), ("ended", "SIGINT")]
+
+
+def test_where_nothing_can_be_pinned_it_is_said_and_a_stop_ends_the_session(host: Host) -> None:
+    for _ in range(2):
+        host.start("--bpffs=/proc/fsmon")
+        (host.watched / uuid.uuid4().hex).touch()
+        assert host.fsmon.producer.stop(30) == 0
+        (host.watched / "between").touch()
+    assert "NOTHING CAN BE PINNED" in host.fsmon.producer.log.read_text()
+    assert host.fsmon.audit(settle_seconds=90) == 0
+    assert host.stored() == 2
+    assert host.sessions() == [("ended", "SIGTERM")] * 2
+
+
+def test_a_first_start_that_fails_leaves_nothing_in_the_kernel(host: Host) -> None:
+    failed = host.run("run", f"--watch={host.watched}", "--topic=no-such-topic")
+    assert (failed.returncode, "fsmon-producer topics create" in failed.stdout) == (1, True), failed.stdout
+    assert not (host.fsmon.directory / "producer" / "bpf").is_mount()
 
 
 def test_waiting_for_kafka_costs_next_to_nothing(host: Host) -> None:

@@ -73,6 +73,10 @@ bench-quick: setup ## The same in under a minute
 test-kernel: .local/setup/venv vm-packages ## Run kernel tests under Debian's kernels; KERNEL=6.1 PREEMPT=full T=encoder run a part
 	@PYTHONPATH=tests:compose $(PYTHON) -m vm test $(KERNEL:%=--kernel %) $(PREEMPT:%=--preempt %) $(if $(T),-k '$(T)')
 
+.PHONY: verified
+verified: .local/setup/venv vm-packages ## Record anew how far the verifier walks in each program, on each kernel
+	@PYTHONPATH=tests:compose $(PYTHON) -m vm.record
+
 .PHONY: lint
 lint: .local/setup/venv test-packages ## Check style, types and who imports whom
 	@.venv/bin/ruff check
@@ -92,8 +96,9 @@ release-schema: .local/setup/venv ## Freeze the schemas as they are, if they hav
 	@$(PYTHON) -m fsmon_schemas.release
 
 .PHONY: docs
-docs: .local/setup/venv ## Write docs/schema.md anew from the schemas
+docs: .local/setup/venv ## Write docs/schema.md anew from the schemas, docs/backends.md from the tests
 	@$(PYTHON) -m fsmon_schemas.reference > docs/schema.md
+	@PYTHONPATH=tests $(PYTHON) -m differences > docs/backends.md
 
 .PHONY: lock
 lock: packages ## Write requirements.lock anew: the newest versions that pyproject.toml allows, with their hashes

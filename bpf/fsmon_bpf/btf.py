@@ -95,29 +95,50 @@ class Btf:
 
     @cached_property
     def _functions(self) -> dict[str, int]:
-        unpack = struct.Struct("<III").unpack_from
+        """Type id of each by its name."""
+        unpack = struct.Struct("<II").unpack_from
         found: dict[str, int] = {}
-        for position in self._types[1:]:
-            name, info, prototype = unpack(self.data, position)
+        for type_id, position in enumerate(self._types[1:], 1):
+            name, info = unpack(self.data, position)
             if (info >> 24) & 0x1F == _FUNC:
-                found[self._name(name)] = prototype
+                found.setdefault(self._name(name), type_id)
         return found
+
+    def function_id(self, name: str) -> int | None:
+        """The type id of a kernel function, as bpf(2) takes it for attach_btf_id; None if there is none."""
+        return self._functions.get(name)
 
     def has_tracepoint(self, name: str) -> bool:
         """Whether the kernel has a raw tracepoint of that name (bpf_probe.h declares its type)."""
         return f"btf_trace_{name}" in self._typedefs
 
+    def tracepoint_arguments(self, name: str) -> int | None:
+        """How many arguments a raw tracepoint has; None if the kernel has none of that name."""
+        if not self.has_tracepoint(name):
+            return None
+        # typedef void (*btf_trace_x)(void *, arguments): typedef, pointer, function
+        (pointer,) = struct.unpack_from("<I", self.data, self._typedefs[f"btf_trace_{name}"] + 8)
+        (function,) = struct.unpack_from("<I", self.data, self._types[pointer] + 8)
+        (info,) = struct.unpack_from("<I", self.data, self._types[function] + 4)
+        return (int(info) & 0xFFFF) - 1
+
+    def has_struct(self, name: str) -> bool:
+        """Whether ``offset_of`` may be asked for it."""
+        return name in self._structs
+
     @cached_property
-    def _typedefs(self) -> frozenset[str]:
+    def _typedefs(self) -> dict[str, int]:
+        """Position of each by its name."""
         unpack = struct.Struct("<II").unpack_from
-        found = (unpack(self.data, position) for position in self._types[1:])
-        return frozenset(self._name(name) for name, info in found if (info >> 24) & 0x1F == _TYPEDEF)
+        found = ((position, *unpack(self.data, position)) for position in self._types[1:])
+        return {self._name(name): at for at, name, info in found if (info >> 24) & 0x1F == _TYPEDEF}
 
     def parameters_of(self, function: str) -> list[str] | None:
         """Names of a kernel function's parameters; None if the kernel has no such function."""
         if function not in self._functions:
             return None
-        position = self._types[self._functions[function]]
+        (prototype,) = struct.unpack_from("<I", self.data, self._types[self._functions[function]] + 8)
+        position = self._types[prototype]
         (info,) = struct.unpack_from("<I", self.data, position + 4)
         names = (
             struct.unpack_from("<I", self.data, position + 12 + 8 * index)[0]

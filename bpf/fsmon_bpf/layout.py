@@ -1,7 +1,7 @@
 """Which members of which kernel structs the eBPF programs read, as -D flags for the compiler."""
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from fsmon_bpf.btf import Btf, BtfError
@@ -47,6 +47,8 @@ _REQUIRED: dict[str, tuple[str, ...]] = {
     "FILE_PATH": ("file", "f_path", "__f_path"),
     "FILE_INODE": ("file", "f_inode"),
     "FILE_MODE": ("file", "f_mode"),
+    "FILE_FLAGS": ("file", "f_flags"),
+    "DENTRY_SEQ": ("dentry", "d_seq"),
     "DENTRY_PARENT": ("dentry", "d_parent"),
     "DENTRY_NAME": ("dentry", "d_name"),
     "DENTRY_INODE": ("dentry", "d_inode"),
@@ -72,13 +74,23 @@ _REQUIRED: dict[str, tuple[str, ...]] = {
     "VFSMOUNT_SB": ("vfsmount", "mnt_sb"),
     "IATTR_VALID": ("iattr", "ia_valid"),
     "BPRM_FILE": ("linux_binprm", "file"),
+    "VMA_FILE": ("vm_area_struct", "vm_file"),
+    "VMA_FLAGS": ("vm_area_struct", "vm_flags"),
 }
 # Each of these is defined only where the kernel has it; the C text tests with #ifdef.
 _OPTIONAL: dict[str, tuple[str, ...]] = {
     "TASK_LOGINUID": ("task_struct", "loginuid"),  # CONFIG_AUDIT
     "MOUNT_NEXT_FOR_SB": ("mount", "mnt_next_for_sb"),  # since 6.17; a list before
     "MOUNT_INSTANCE": ("mount", "mnt_instance"),
+    "TASK_WORKER": ("task_struct", "worker_private"),
+    # CONFIG_IO_URING
+    "IO_WORKER_WORK": ("io_worker", "cur_work"),
+    "IO_REQUEST_WORK": ("io_kiocb", "work"),
+    "IO_REQUEST_FILE": ("io_kiocb", "file"),
+    "IO_REQUEST_OPCODE": ("io_kiocb", "opcode"),
+    "IO_REQUEST_FLAGS": ("io_kiocb", "flags"),
 }
+_CQE_ARGUMENTS = 3  # since 6.16 io_uring_complete is given the entry itself
 # struct hlist_node { next, pprev }: an unhashed dentry has no pprev (include/linux/list_bl.h, d_unhashed).
 # struct lockref { spinlock_t lock; int count } (include/linux/lockref.h), without lock debugging.
 _ADDED = {"DENTRY_HASH_PPREV": struct.calcsize("P"), "DENTRY_COUNT": 4}
@@ -86,14 +98,19 @@ _ADDED = {"DENTRY_HASH_PPREV": struct.calcsize("P"), "DENTRY_COUNT": 4}
 
 @dataclass(frozen=True)
 class Layout:
-    """The offsets as compiler flags."""
+    """The offsets, by the macro that stands for each in the C text."""
 
-    flags: tuple[str, ...]
+    offsets: Mapping[str, int]
 
     @classmethod
     def of(cls, btf: Btf) -> "Layout":
         """LayoutError names what this kernel lacks."""
-        return cls(tuple(f"-D{macro}={offset}" for macro, offset in _offsets(btf)))
+        return cls(dict(_offsets(btf)))
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """The offsets as compiler flags."""
+        return tuple(f"-D{macro}={offset}" for macro, offset in self.offsets.items())
 
 
 def _offsets(btf: Btf) -> Iterator[tuple[str, int]]:
@@ -103,6 +120,8 @@ def _offsets(btf: Btf) -> Iterator[tuple[str, int]]:
             raise LayoutError(f"this kernel's struct {name} has none of: {', '.join(members)}")
         yield macro, offset + _ADDED.get(macro, 0)
     for macro, (name, *members) in _OPTIONAL.items():
-        offset = btf.offset_of(name, *members)
+        offset = btf.offset_of(name, *members) if btf.has_struct(name) else None
         if offset is not None:
             yield macro, offset
+    if btf.tracepoint_arguments("io_uring_complete") == _CQE_ARGUMENTS:
+        yield "IO_COMPLETE_CQE", 1

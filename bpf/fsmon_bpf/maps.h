@@ -1,12 +1,14 @@
 /* What the programs share: settings from user space, per-CPU scratch, counters.
  */
 
-/* A system call's row in syscalls.py; every u8 after variant is the index of an argument, 7 = none. */
+/* A system call's row in rows.py; every u8 after variant is the index of an argument, 7 = none. number: of the 64-bit
+ * call that does the same. */
 struct call_row {
     u8 kind, op, variant, fd, fd2, dirfd, path, dirfd2, path2, content;
-    u8 flags, how, mode, owner, offset, length, prot, name, spare[2];
+    u8 flags, how, mode, owner, offset, length, prot, name;
+    u16 number;
 };
-BPF_ARRAY(calls, struct call_row, 512);
+BPF_ARRAY(calls, struct call_row, 2 * COMPAT_ROWS);
 
 enum setting {
     SETTING_WALL_OFFSET, /* ns to add to the boot clock for wall time; user space refreshes it */
@@ -113,7 +115,7 @@ struct scratch {
     u64 best; /* of candidates seen so far, and how good it is */
     u32 best_len, found;
     volatile u32 parent, victim, second; /* indices of noted inodes; in memory, or the verifier tries each */
-    u32 spare;
+    u32 locked;                          /* by the scheduler: nothing may be allocated */
     char comm[16];
     char cgroup_name[CGROUP_NAME + 8]; /* slack for a masked read of eight bytes */
     struct path_buffer buffers[BUFFERS];
@@ -128,14 +130,35 @@ static __always_inline struct scratch *scratch_here(void) {
     return scratches.lookup(&key);
 }
 
-/* The six arguments of a system call, in order. */
-static __always_inline void read_args(struct scratch *s, void *regs) {
+#define SOCKADDR_PATH 2 /* in struct sockaddr_un, after the family */
+
+static __always_inline void read_registers(struct scratch *s, void *regs, u32 index) {
+    if (index >= COMPAT_ROWS) {
+        LOAD32(s->args[0], regs, REGS_BX);
+        LOAD32(s->args[1], regs, REGS_CX);
+        LOAD32(s->args[2], regs, REGS_DX);
+        LOAD32(s->args[3], regs, REGS_SI);
+        LOAD32(s->args[4], regs, REGS_DI);
+        LOAD32(s->args[5], regs, REGS_BP);
+        return;
+    }
     LOAD64(s->args[0], regs, REGS_DI);
     LOAD64(s->args[1], regs, REGS_SI);
     LOAD64(s->args[2], regs, REGS_DX);
     LOAD64(s->args[3], regs, REGS_R10);
     LOAD64(s->args[4], regs, REGS_R8);
     LOAD64(s->args[5], regs, REGS_R9);
+}
+
+/* The six arguments of the system call of that row, in order. */
+static __always_inline void read_args(struct scratch *s, void *regs, u32 index, u32 op) {
+    read_registers(s, regs, index);
+    if (op == OPERATION_BIND) s->args[1] += SOCKADDR_PATH;
+}
+
+static __always_inline void no_row(struct scratch *s) {
+    __builtin_memset(&s->row, 7, sizeof(s->row)); /* no argument means anything */
+    s->row.kind = KIND_NONE;
 }
 
 enum stage { STAGE_EMITTED, STAGE_RING_FULL, STAGE_OVERSIZE, STAGE_STORAGE, STAGE_OVERTAKEN, STAGES };

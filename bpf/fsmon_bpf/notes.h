@@ -50,16 +50,12 @@ static __always_inline u64 alias_of(struct scratch *s, u64 inode, u64 argument_a
 /* Runs in the context of the call, the inodes still locked by it. */
 static __always_inline int note_inode(u64 inode) {
     void *task = (void *)bpf_get_current_task_btf();
-    u64 nr = 0, sp = 0;
-    u32 flags = 0, status = 0;
+    u32 flags = 0;
     LOAD32(flags, task, TASK_FLAGS);
     if (flags & PF_KTHREAD) return 0;
-    LOAD32(status, task, TASK_THREAD_INFO + THREAD_INFO_STATUS);
-    if (status & TS_COMPAT) return 0;
     void *regs = (void *)bpf_task_pt_regs((struct task_struct *)task);
-    LOAD64(nr, regs, REGS_ORIG_AX);
-    int key = nr;
-    struct call_row *row = nr < 512 ? calls.lookup(&key) : 0;
+    int key = call_index(task, regs);
+    struct call_row *row = calls.lookup(&key);
     if (!row || row->kind < KIND_PATH || row->kind > KIND_RENAME) return 0;
     struct scratch *s = scratch_here();
     if (!s) return 0;
@@ -69,8 +65,8 @@ static __always_inline int note_inode(u64 inode) {
         count_outcome(STAGE_STORAGE, row->op);
         return 0;
     }
-    if (notes->nr != nr || notes->count > NOTED) {
-        notes->nr = nr;
+    if (notes->nr != key || notes->count > NOTED) {
+        notes->nr = key;
         notes->count = 0;
         notes->made = 0;
         notes->overlay = 0;
@@ -88,7 +84,7 @@ static __always_inline int note_inode(u64 inode) {
         if (i < count && notes->inodes[i].inode == inode) return 0;
     }
     if (count >= NOTED) return 0;
-    read_args(s, regs);
+    read_args(s, regs, key, row->op);
     u64 dentry = alias_of(s, inode, s->args[row->path & 7]);
     if (!dentry) {
         notes->made = inode;

@@ -1,7 +1,7 @@
 /* The full path of a dentry in a mount, as the task sees it (its root is "/").
  *
- * What d_path does (fs/d_path.c, prepend_path), without its locks: a rename at the same moment may show
- * parts of both names, as it may to any unlocked walk. */
+ * What d_path does (fs/d_path.c, prepend_path), without its locks. A dentry's own sequence count says whether its
+ * name was changed while it was read: read again, it is the old or the new one and never parts of both. */
 
 #define PATH_DEPTH 128
 
@@ -11,6 +11,16 @@ enum { WALK_DONE, WALK_DEEP, WALK_LONG, WALK_UNREACHABLE };
 struct dentry_block {
     u64 parent, hash_len, name, inode;
 };
+
+/* All that a walk needs of a dentry, in one read. */
+struct dentry_head {
+    u64 words[(DENTRY_INODE + 8) / 8];
+};
+
+/* What d_unlinked says (include/linux/dcache.h): no longer hashed, and not the root of its file system. */
+static __always_inline u32 is_unlinked(u64 dentry) {
+    return !read64(dentry + DENTRY_HASH_PPREV) && read64(dentry + DENTRY_PARENT) != dentry;
+}
 
 static __always_inline void task_root(void *task, struct walk *walk) {
     u64 fs = 0;
@@ -41,8 +51,10 @@ static __always_inline void prepend_path(struct walk *walk, struct path_buffer *
             walk->state = WALK_DONE;
             break;
         }
-        struct dentry_block block = {};
-        bpf_probe_read_kernel(&block, sizeof(block), (void *)(dentry + DENTRY_PARENT));
+        struct dentry_head head = {};
+        bpf_probe_read_kernel(&head, sizeof(head), (void *)dentry);
+        u32 seq = *(u32 *)((char *)&head + DENTRY_SEQ), position = walk->position;
+        struct dentry_block block = *(struct dentry_block *)((char *)&head + DENTRY_PARENT);
         if (dentry == block.parent || dentry == walk->mnt_root) {
             u64 mount = mnt - MOUNT_MNT;
             u64 up = read64(mount + MOUNT_PARENT);
@@ -59,6 +71,10 @@ static __always_inline void prepend_path(struct walk *walk, struct path_buffer *
             walk->state = WALK_LONG;
             break;
         }
+        if ((seq & 1) || read32(dentry + DENTRY_SEQ) != seq) {
+            walk->position = position;
+            continue;
+        }
         walk->dentry = block.parent;
     }
 }
@@ -73,11 +89,12 @@ static __always_inline void path_of(struct scratch *s, void *task, struct target
     walk->mnt = target->mnt;
     if (target->named) prepend(walk, buffer, (u64)target->name, target->name_len);
     prepend_path(walk, buffer);
-    if (walk->state == WALK_DEEP || walk->state == WALK_LONG) s->event.path_truncated = 1;
+    u32 cut = walk->state == WALK_DEEP || walk->state == WALK_LONG;
+    if (cut) s->event.path_truncated = 1;
     if (walk->position == PATH_CAP - 1) prepend(walk, buffer, 0, 0);
     path->at = (u64)buffer->bytes + within(walk->position, PATH_CAP);
     path->len = PATH_CAP - 1 - within(walk->position, PATH_CAP);
-    if (s->event.path_truncated && path->len) { /* what is left does not begin at the root */
+    if (cut && path->len) { /* what is left does not begin at the root */
         path->at += 1;
         path->len -= 1;
     }

@@ -77,8 +77,8 @@ static __always_inline void fill_process(struct scratch *s, void *task) {
     }
     event->comm.at = (u64)s->comm;
     event->comm.len = len;
-    struct process_cache *cache =
-        process_caches.task_storage_get((struct task_struct *)task, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
+    struct process_cache *cache = process_caches.task_storage_get(
+        (struct task_struct *)task, 0, s->locked ? 0 : BPF_LOCAL_STORAGE_GET_F_CREATE);
     fill_container(s, task, cache);
     exe_path(s, task, cache);
 }

@@ -19,9 +19,9 @@ _LOCAL_INCLUDE = re.compile(r'#include "(.+)"')
 _GENERATED = "generated.h"
 
 
-def program_text(backend: str, extra: str = "") -> str:
-    """The C text of ``<backend>.bpf.c`` ready for BCC; ``extra`` is appended (tests add programs so)."""
-    return "\n".join([*_flatten(HERE / f"{backend}.bpf.c"), extra])
+def program_text(name: str, extra: str = "") -> str:
+    """The C text of ``<name>.bpf.c`` ready for BCC; ``extra`` is appended (tests add programs so)."""
+    return "\n".join([*_flatten(HERE / f"{name}.bpf.c"), extra])
 
 
 def encoder_text() -> str:

@@ -9,7 +9,6 @@ import struct
 from dataclasses import dataclass
 from enum import IntEnum
 
-TABLE_SIZE = 512  # no x86-64 call is numbered above 471 in Linux 6.18; x32 calls begin at 512
 NO_ARGUMENT = 7  # arguments are 0 to 5
 
 
@@ -25,19 +24,23 @@ class Kind(IntEnum):
     MAKE = 6  # makes a name for a new file
     LINK = 7
     RENAME = 8
-    MOUNT = 9  # changes where paths lead: cached verdicts die
-    UNCOVERED = 10  # counted, not seen into
-    MARKER = 11  # tells fsmon itself how the kernel names an inode
+    CONTROL = 9  # ioctl: its command says what it does
+    MOUNT = 10  # changes where paths lead: cached verdicts die. This and what follows has no body
+    UNCOVERED = 11  # counted, not seen into
+    MARKER = 12  # tells fsmon itself how the kernel names an inode
+    MEMORY = 13  # on memory that may show a file
+    EXEC = 14  # has a hook of its own
 
 
 class Uncovered(IntEnum):
     """Why operations may be missing: the index of a counter."""
 
-    COMPAT = 0  # 32-bit system calls
+    COMPAT = 0  # 32-bit system calls that the table does not decode
     IO_URING = 1
     AIO = 2
     UNRESOLVED = 3  # a path operation succeeded and the kernel named no inode
     FD_CLOSED = 4  # the descriptor was closed by another thread before the call ended
+    KERNEL = 5  # a file is given to the kernel, which uses it by itself from then on
 
 
 @dataclass(frozen=True)
@@ -63,12 +66,12 @@ class Call:
     prot: int = NO_ARGUMENT
     name: int = NO_ARGUMENT  # an xattr's
 
-    def packed(self, op_number: int) -> bytes:
+    def packed(self, number: int, op_number: int) -> bytes:
         """The row as ``struct call_row`` in maps.h."""
         return struct.pack(
-            "20B", self.kind, op_number, self.variant, self.fd, self.fd2, self.dirfd, self.path, self.dirfd2,
-            self.path2, self.content, self.flags, self.how, self.mode, self.owner, self.offset, self.length,
-            self.prot, self.name, 0, 0,
+            "<18BH", self.kind, op_number, self.variant, self.fd, self.fd2, self.dirfd, self.path,
+            self.dirfd2, self.path2, self.content, self.flags, self.how, self.mode, self.owner, self.offset,
+            self.length, self.prot, self.name, number,
         )  # fmt: skip
 
 
@@ -91,7 +94,10 @@ CALLS: dict[int, Call] = {
     257: Call(Kind.OPEN, "open", dirfd=0, path=1, flags=2, mode=3),  # openat
     437: Call(Kind.OPEN, "open", dirfd=0, path=1, how=2),  # openat2
     304: Call(Kind.OPEN, "open", flags=2),  # open_by_handle_at
+    78: Call(Kind.FD, "readdir", fd=0, length=2),  # getdents
+    217: Call(Kind.FD, "readdir", fd=0, length=2),  # getdents64
     9: Call(Kind.FD, "mmap", fd=4, length=1, prot=2, flags=3, offset=5),
+    10: Call(Kind.MEMORY, "mprotect", length=1, prot=2),
     76: Call(Kind.PATH, "truncate", path=0, length=1),
     77: Call(Kind.FD, "truncate", fd=0, length=1),  # ftruncate
     285: Call(Kind.FD, "fallocate", fd=0, flags=1, offset=2, length=3),
@@ -129,6 +135,11 @@ CALLS: dict[int, Call] = {
     198: Call(Kind.PATH, "removexattr", path=0, name=1),  # lremovexattr
     199: Call(Kind.FD, "removexattr", fd=0, name=1),  # fremovexattr
     466: Call(Kind.PATH, "removexattr", dirfd=0, path=1, name=3),  # removexattrat
+    49: Call(Kind.MAKE, "bind", path=1),  # the socket's address has the path
+    469: Call(Kind.PATH, "setflags", dirfd=0, path=1),  # file_setattr
+    16: Call(Kind.CONTROL, "setflags", fd=0),  # ioctl; FICLONE and FICLONERANGE are clone
+    59: Call(Kind.EXEC),  # execve
+    322: Call(Kind.EXEC),  # execveat
     165: Call(Kind.MOUNT),  # mount
     166: Call(Kind.MOUNT),  # umount2
     155: Call(Kind.MOUNT),  # pivot_root
@@ -136,6 +147,11 @@ CALLS: dict[int, Call] = {
     442: Call(Kind.MOUNT),  # mount_setattr
     432: Call(Kind.MOUNT),  # fsmount
     467: Call(Kind.MOUNT),  # open_tree_attr
+    161: Call(Kind.MOUNT),  # chroot: paths are shown from another root
+    167: Call(Kind.UNCOVERED, variant=Uncovered.KERNEL),  # swapon
+    163: Call(Kind.UNCOVERED, variant=Uncovered.KERNEL),  # acct
+    179: Call(Kind.UNCOVERED, variant=Uncovered.KERNEL),  # quotactl
+    443: Call(Kind.UNCOVERED, variant=Uncovered.KERNEL),  # quotactl_fd
     426: Call(Kind.UNCOVERED, variant=Uncovered.IO_URING),  # io_uring_enter
     209: Call(Kind.UNCOVERED, variant=Uncovered.AIO),  # io_submit
     221: Call(Kind.MARKER, fd=0),  # fadvise64
@@ -148,9 +164,14 @@ HOOKED_OPS = ("exec",)
 def operations() -> tuple[str, ...]:
     """Every operation this backend can report, in the table's order."""
     # create is an open that made its file, exchange and rmdir are variants of rename and unlink.
-    derived = {"open": ("create", "open"), "rename": ("rename", "exchange"), "unlink": ("unlink",)}
+    derived = {
+        "open": ("create", "open"),
+        "rename": ("rename", "exchange"),
+        "unlink": ("unlink",),
+        "setflags": ("setflags", "clone"),
+    }
     named = {"read": None, "write": None}
     for call in CALLS.values():
-        if call.op != "unknown":
+        if call.op != "unknown" and call.kind < Kind.MOUNT:
             named.update(dict.fromkeys(derived.get(call.op, (call.op,))))
     return (*named, *HOOKED_OPS)

@@ -16,7 +16,7 @@ from fsmon_schemas.framing import SchemaRef, split_frame
 from fsmon_schemas.registry import UnknownSchemaError
 
 from fsmon_consumer import records
-from fsmon_consumer.columns import BlockError, BlockReader
+from fsmon_consumer.columns import BlockReader
 from fsmon_consumer.dead_letters import (
     HOST_ID_BYTES,
     DeadLetter,
@@ -28,10 +28,10 @@ from fsmon_consumer.dead_letters import (
 from fsmon_consumer.groups import Group, Groups
 from fsmon_consumer.layout import SchemaMismatchError
 from fsmon_consumer.place import Place
+from fsmon_consumer.sieve import sift
 from fsmon_consumer.table import EventTable, Part
 
 _log = logging.getLogger(__name__)
-_ONE_BY_ONE = 32  # below this, records are looked at singly: halving further saves nothing
 
 
 @dataclass
@@ -110,7 +110,10 @@ class Decoder:
                 for index in range(len(group.bodies)):
                     self._bury(batch, group, index, reason, str(error))
                 continue
-            parts.extend(self._read(batch, group, reader, 0, len(group.bodies)))
+            sound, bad = sift(group, reader, self._find_schema(group.ref))
+            parts += sound
+            for index, reason, detail in bad:
+                self._bury(batch, group, index, reason, detail)
         events, refused = EventTable.build(parts).split_unstorable(latest)
         batch.events = events
         for check, rows in refused:
@@ -145,36 +148,6 @@ class Decoder:
                 )
                 batch.dead.append((slot, letter))
         return groups
-
-    def _read(self, batch: Batch, group: Group, reader: BlockReader, start: int, stop: int) -> Iterable[Part]:
-        """Frames of the sound records in [start, stop); the others become dead letters."""
-        try:
-            frame = reader.read(group.bodies[start:stop], group.keys[start:stop])
-        except BlockError as error:
-            if stop - start > _ONE_BY_ONE:
-                middle = (start + stop) // 2
-                yield from self._read(batch, group, reader, start, middle)
-                yield from self._read(batch, group, reader, middle, stop)
-            elif stop - start > 1:
-                for index in range(start, stop):
-                    yield from self._read_one(batch, group, reader, index)
-            else:
-                self._bury(batch, group, start, Reason.UNDECODABLE, str(error))
-        else:
-            yield frame, group.slots[start:stop], group.offsets[start:stop]
-
-    def _read_one(self, batch: Batch, group: Group, reader: BlockReader, index: int) -> Iterable[Part]:
-        try:
-            record = records.decode(self._find_schema(group.ref), group.bodies[index])
-        except records.RecordError as error:
-            self._bury(batch, group, index, Reason.UNDECODABLE, str(error))
-            return
-        key = group.keys[index]
-        if record["host_id"].encode() != key:
-            detail = f"host_id is {record['host_id']!r}, the message's key {key!r}"
-            self._bury(batch, group, index, Reason.KEY_MISMATCH, detail)
-            return
-        yield from self._read(batch, group, reader, index, index + 1)
 
     def _read_reports(self, batch: Batch, slot: int, piece: LogSlice) -> None:
         for key, value, offset in zip(piece.keys, piece.values, piece.offsets, strict=True):

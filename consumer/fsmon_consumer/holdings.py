@@ -155,7 +155,7 @@ class Holdings:
             return
         self._look_due = time.monotonic() + _LOOK_SECONDS
         try:
-            found = {topic: self._cluster.topic_id(topic) for topic, _ in self._claims}
+            found = {topic: self._cluster.topic_id(topic) for topic in {topic for topic, _ in self._claims}}
         except RetryableError:
             return  # away or deleted: for others to say
         for place, held in list(self._claims.items()):

@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from fsmon_bpf import backends
 from fsmon_bpf.source import program_text
 from fsmon_schemas.command_line import refuse_secrets
 from fsmon_schemas.errors import ConfigError, FsmonError
 from fsmon_schemas.schema import CAPTURE_REPORT, FILE_EVENT
 
-from fsmon_producer import ending, options, preflight, service
+from fsmon_producer import ending, hook_check, options, preflight, service
 from fsmon_producer.config import BACKENDS, Config, check_runnable, resolve
 from fsmon_producer.filter_cli import filter_app
 from fsmon_producer.kafka import CLIENT_LOG, check_settings
@@ -132,6 +133,9 @@ def check(
         if not finding.ok:
             print(f"      {finding.remedy}")
     able = all(finding.ok for finding in findings)
+    if able and os.geteuid() == 0:
+        lines, able = hook_check.report()
+        print(*lines, sep="\n")
     if able and probe:
         able = _show_probe(*service.probed(backend or "auto"))
     raise typer.Exit(0 if able else 1)
@@ -148,13 +152,13 @@ def _show_probe(backend: str, answers: list[Answer]) -> bool:
 
 @app.command()
 def source(
-    backend: Annotated[str, typer.Option(help="tracepoint or lsm.")] = "tracepoint",
+    backend: Annotated[str, typer.Option(help="tracepoint, lsm, fentry or resolve.")] = "tracepoint",
 ) -> None:
     """Print the program that would run in the kernel, as one C text."""
     if backend not in BACKENDS[1:]:
         raise ConfigError(f"backend: {backend!r} should be one of {', '.join(BACKENDS[1:])}")
 
-    print(program_text(backend))
+    print(program_text(backends.BACKENDS[backend].text))
 
 
 @topics_app.command("create", epilog=options.EPILOG)

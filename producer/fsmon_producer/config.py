@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from fsmon_bpf import backends
-from fsmon_bpf.syscalls import operations
 from fsmon_schemas.errors import ConfigError
 from fsmon_schemas.schema import FILE_EVENT
 
@@ -28,7 +27,7 @@ OPERATIONS = tuple(
     for declared in FILE_EVENT.declared["fields"]
     if declared["name"] == "op"
     for symbol in declared["type"]["symbols"]
-    if symbol in operations()
+    if any(symbol in backend.operations for backend in backends.BACKENDS.values())
 )
 _SIZE_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 _PAGE = 4096

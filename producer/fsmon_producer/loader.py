@@ -2,9 +2,10 @@
 
 import ctypes
 import hashlib
+import logging
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,12 +14,14 @@ from typing import Any
 from fsmon_bpf import source
 from fsmon_bpf.backends import Backend
 from fsmon_bpf.btf import Btf, BtfError
-from fsmon_bpf.syscalls import HOOKED_OPS, operations
+from fsmon_bpf.hooks import Hook, Way
 from fsmon_schemas.errors import ConfigError, FatalError
 
-from fsmon_producer import preflight
+from fsmon_producer import hook_matrix, preflight
+from fsmon_producer.hook_probe import Answer
 from fsmon_producer.programs import Capture
 
+_log = logging.getLogger(__name__)
 _PAGE = 4096
 _CFLAGS = ("-I/usr/include", "-I/usr/include/x86_64-linux-gnu", "-Wno-everything")
 
@@ -36,18 +39,32 @@ class CaptureSettings:
 
 
 @dataclass(frozen=True)
+class Here:
+    """A backend on this kernel: what the kernel lets its hooks do, and the flags that fit its text to it."""
+
+    backend: Backend
+    hooks: Mapping[Hook, Answer]
+    flags: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Plan:
     """What would be loaded here: ``build`` names all of it that user space must know to go on with it."""
 
-    backend: Backend
+    on: Here
     flags: tuple[str, ...]
     ops: frozenset[str]
     ring_bytes: int
 
     @property
+    def backend(self) -> Backend:
+        """The backend taken."""
+        return self.on.backend
+
+    @property
     def build(self) -> str:
         """A digest of programs, flags and operations: two captures of one build are interchangeable."""
-        told = [source.program_text(self.backend.name), *self.flags, *sorted(self.ops)]
+        told = [source.program_text(self.backend.text), *self.flags, *sorted(self.ops)]
         return hashlib.sha256("\0".join(told).encode()).hexdigest()
 
 
@@ -61,10 +78,10 @@ class Turn:
 
 def plan(settings: CaptureSettings) -> Plan:
     """See what there is to load, without compiling; errors as of ``load``."""
-    ops = _wanted(settings.ops)
-    backend, layout = _backend_here(settings.backend)
+    on = _backend_here(settings.backend)
     ring_bytes = _ring_bytes(settings.ring_bytes)
-    return Plan(backend, (*_CFLAGS, f"-DRING_PAGES={ring_bytes // _PAGE}", *layout), ops, ring_bytes)
+    flags = (*_CFLAGS, f"-DRING_PAGES={ring_bytes // _PAGE}", *on.flags)
+    return Plan(on, flags, _wanted(settings.ops, on.backend), ring_bytes)
 
 
 def load(
@@ -84,11 +101,12 @@ def load(
     flags = list(here.flags)
     if turn is not None:
         flags.append(f'-DPINS="{turn.pins}"')
-    bpf, maps = _compiled(here.backend, flags)
-    capture = Capture(bpf, here.backend, here.ring_bytes, maps=maps)
+    bpf, hooks, maps = _compiled(here.on, flags)
+    capture = Capture(bpf, here.backend, hooks, here.ring_bytes, maps=maps)
     try:
         capture.sync_clock()
         capture.attach()
+        _tell_of_unseen(capture.hooks)
         capture.ignore([os.getpid(), *settings.ignore_pids])
         capture.enable(here.ops)
         if first is not None:
@@ -102,8 +120,26 @@ def load(
     return capture
 
 
-def _compiled(backend: Backend, flags: list[str]) -> tuple[Any, dict[str, int]]:
-    """A bcc.BPF with every program loaded and the tail-call table filled; the descriptor of each map."""
+def try_out(backend: str) -> dict[Hook, Answer]:
+    """Load the programs as ``load`` does, without attaching, and say what became of each hook."""
+    here = _backend_here(backend)
+    bpf, hooks, _ = _compiled(here, [*_CFLAGS, "-DRING_PAGES=1", *here.flags])
+    bpf.cleanup()
+    return hooks
+
+
+def _tell_of_unseen(hooks: Mapping[Hook, Answer]) -> None:
+    """Warn of each hook that is not listened to: nothing of it is captured, and nothing could count it."""
+    for hook, answer in hook_matrix.unseen(hooks).items():
+        _log.warning("hook %s: %s; no %s is captured", hook.name, answer, ", ".join(hook.ops))
+
+
+def _compiled(here: Here, flags: list[str]) -> tuple[Any, dict[Hook, Answer], dict[str, int]]:
+    """A bcc.BPF with every program loaded and the tail-call table filled.
+
+    With it what became of each hook, and the descriptor of each map.
+    """
+    backend = here.backend
     if os.geteuid() != 0:
         raise FatalError(
             "loading eBPF programs needs root (or CAP_BPF, CAP_PERFMON, CAP_SYS_RESOURCE): use sudo"
@@ -116,12 +152,19 @@ def _compiled(backend: Backend, flags: list[str]) -> tuple[Any, dict[str, int]]:
             "BCC's Python module is missing: apt-get install python3-bpfcc, and make the virtual environment "
             "of /usr/bin/python3 with --system-site-packages (PyPI's bcc is an unrelated package)"
         ) from error
+
+    class OneByOne(BPF):  # type: ignore[misc] # bcc has no types
+        """BCC loads what it knows by name while it compiles, and the first refusal would be the end."""
+
+        def _trace_autoload(self) -> None:
+            pass
+
     with _captured_stderr() as messages:
         try:
-            bpf = BPF(text=source.program_text(backend.name).encode(), cflags=flags)
+            bpf = OneByOne(text=source.program_text(backend.text).encode(), cflags=flags)
             for tracepoint in backend.tracepoints:
                 bpf.load_func(b"on_" + tracepoint.encode(), BPF.RAW_TRACEPOINT)
-            for name, slot in backend.bodies.items():
+            for slot, name in backend.bodies.items():
                 body = bpf.load_func(name.encode(), BPF.RAW_TRACEPOINT)
                 bpf[b"bodies"][ctypes.c_int(slot)] = ctypes.c_int(body.fd)
         except Exception as error:  # bcc raises plain Exception
@@ -130,7 +173,9 @@ def _compiled(backend: Backend, flags: list[str]) -> tuple[Any, dict[str, int]]:
                 f"the kernel refused the eBPF programs ({error}): {last or 'no message'}. "
                 "Run `fsmon-producer check` to see what this host lacks"
             ) from error
-    return bpf, _map_descriptors(lib, bpf.module)
+    kind = BPF.LSM if backend.way is Way.LSM else BPF.TRACING
+    loaded = {hook: _loaded(bpf, hook, backend.way, kind, answer) for hook, answer in here.hooks.items()}
+    return bpf, loaded, _map_descriptors(lib, bpf.module)
 
 
 def _map_descriptors(lib: Any, module: int) -> dict[str, int]:
@@ -143,6 +188,18 @@ def _map_descriptors(lib: Any, module: int) -> dict[str, int]:
     return {
         lib.bpf_table_name(module, table).decode(): lib.bpf_table_fd_id(module, table) for table in tables
     }
+
+
+def _loaded(bpf: Any, hook: Hook, way: Way, kind: int, answer: Answer) -> Answer:
+    """The answer still holds if the hook's real program loads; else it says why not."""
+    if not answer.loads:
+        return answer
+    with _captured_stderr() as messages:
+        try:
+            bpf.load_func(hook.program(way).encode(), kind)
+        except Exception as error:  # bcc raises plain Exception
+            return Answer(there=True, reason=" | ".join([str(error), *messages()[-2:]]))
+    return answer
 
 
 @contextmanager
@@ -171,12 +228,16 @@ def _possible_cpus() -> int:
     return int(last.split("-")[-1]) + 1
 
 
-def _backend_here(name: str) -> tuple[Backend, tuple[str, ...]]:
-    """The backend to use, and the compiler flags that fit it to this kernel."""
+def _backend_here(name: str) -> Here:
     try:
         btf = Btf.of_kernel()
-        backend = preflight.choose_backend(name, btf)
-        return backend, backend.flags(btf, _possible_cpus())
+        chosen = preflight.choose_backend(name, btf)
+        hooks = hook_matrix.answers(chosen, btf)
+        reason = preflight.why(name, chosen, btf)
+        _log.info("backend %s (%s) %s", chosen.name, reason, hook_matrix.summary(hooks))
+        backend = chosen.on(btf)
+        d_path = frozenset(hook.name for hook, answer in hooks.items() if answer.d_path)
+        return Here(backend, hooks, backend.flags(btf, _possible_cpus(), d_path))
     except OSError as error:
         raise FatalError(
             f"this kernel shows no BTF ({error.filename}): boot one built with CONFIG_DEBUG_INFO_BTF=y, "
@@ -195,11 +256,13 @@ def _must_be_there(option: str, paths: tuple[Path, ...]) -> None:
             raise ConfigError(f"--{option} {path}: {error.strerror}; give a path that exists") from error
 
 
-def _wanted(ops: frozenset[str]) -> frozenset[str]:
-    known = operations()
+def _wanted(ops: frozenset[str], backend: Backend) -> frozenset[str]:
+    known = backend.operations
     if unknown := sorted(ops - set(known)):
-        raise ConfigError(f"unknown operation {', '.join(unknown)}; known: {', '.join(known)}")
-    return ops or frozenset((*known, *HOOKED_OPS))
+        raise ConfigError(
+            f"unknown operation {', '.join(unknown)}; known to backend {backend.name}: {', '.join(known)}"
+        )
+    return ops or frozenset(known)
 
 
 def _ring_bytes(wanted: int) -> int:

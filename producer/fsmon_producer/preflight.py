@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fsmon_bpf import source
-from fsmon_bpf.backends import BACKENDS, LSM, Backend
+from fsmon_bpf.backends import BACKENDS, FENTRY, LSM, RESOLVE, TRACEPOINT, Backend
 from fsmon_bpf.btf import VMLINUX, Btf, BtfError
 from fsmon_bpf.layout import Layout
 from fsmon_schemas.errors import ConfigError, FatalError
+
+from fsmon_producer import hook_matrix
 
 _LSMS = Path("/sys/kernel/security/lsm")
 _BPF_SYSCALL_KNOB = Path("/proc/sys/kernel/unprivileged_bpf_disabled")
@@ -72,7 +74,26 @@ def obstacle(backend: Backend, btf: Btf) -> str:
         return "BPF is not among the active LSMs (/sys/kernel/security/lsm): boot with lsm=…,bpf"
     if missing := backend.missing(btf):
         return f"this kernel has no {', '.join(missing)}"
+    if backend.hooks and os.geteuid() == 0:
+        refused = {answer.reason for answer in hook_matrix.answers(backend, btf).values() if answer.there}
+        if "" not in refused:
+            return f"this kernel refuses its programs ({', '.join(sorted(refused))})"
     return ""
+
+
+def why(name: str, backend: Backend, btf: Btf) -> str:
+    """Why this backend was taken when that name was asked for."""
+    if name == backend.name:
+        return "asked for"
+    before = list(BACKENDS.values())[: list(BACKENDS).index(backend.name)]
+    if name != "auto":
+        before = [BACKENDS[name]]
+    told = [f"{other.name}: {obstacle(other, btf)}" for other in before]
+    if backend is FENTRY:
+        told.append("a preemptible kernel SKIPS programs of fentry now and then: counted as lost, recursion")
+    if backend is RESOLVE:
+        told.append("what paths MEANT is found out after the operation, or counted: uncovered, unresolved")
+    return "; ".join(told) or "the best that there is"
 
 
 def choose_backend(name: str, btf: Btf) -> Backend:
@@ -82,7 +103,9 @@ def choose_backend(name: str, btf: Btf) -> Backend:
     """
     if name != "auto" and name not in BACKENDS:
         raise ConfigError(f"unknown backend {name}; known: auto, {', '.join(BACKENDS)}")
-    asked = BACKENDS.values() if name == "auto" else [BACKENDS[name]]
+    asked = list(BACKENDS.values()) if name == "auto" else [BACKENDS[name]]
+    if name == TRACEPOINT.name:
+        asked.append(RESOLVE)  # the same, as far as older kernels let it
     obstacles = {}
     for backend in asked:
         obstacles[backend.name] = obstacle(backend, btf)
@@ -107,7 +130,7 @@ def _active_lsms() -> str:
 def _layout() -> Finding:
     remedy = "boot a kernel built with CONFIG_DEBUG_INFO_BTF=y, as Debian's, Ubuntu's and RHEL's are"
     try:
-        offsets = Layout.of(Btf.of_kernel()).flags
+        offsets = Layout.of(Btf.of_kernel()).offsets
     except OSError:
         return Finding("BTF", ok=False, detail=f"{VMLINUX} is not readable", remedy=remedy)
     except BtfError as error:

@@ -52,6 +52,7 @@ def probe(capture: Capture, ops: Collection[str]) -> list[Answer]:
         capture.watch(directory)
         try:
             done = _done_in(directory, ops)
+            capture.resolve()
         finally:
             capture.unwatch(directory)
         events = _taken_out(capture)

@@ -5,6 +5,7 @@ Works on the bcc.BPF that the loader made, and imports nothing of BCC itself.
 
 import ctypes
 import time
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,10 +13,15 @@ from typing import Any, Self
 
 from fsmon_bpf import avro_encoder
 from fsmon_bpf.backends import Backend
-from fsmon_bpf.syscalls import CALLS, Kind, Uncovered
+from fsmon_bpf.hooks import Hook, Way
+from fsmon_bpf.rows import ROWS
+from fsmon_bpf.syscalls import Kind, Uncovered
 
+from fsmon_producer.hook_probe import Answer
 from fsmon_producer.identity import started
+from fsmon_producer.marker import Marker
 from fsmon_producer.pins import LINKS, Identity, Pinned, Pins
+from fsmon_producer.resolver import Resolver
 from fsmon_producer.settings import WAITING, Setting, Settings
 from fsmon_producer.watches import Watched, Watches
 
@@ -37,27 +43,50 @@ class Capture:
     """Attached programs and their maps. The ring is read by fsmon_producer.ring through ``ring_fd``."""
 
     def __init__(
-        self, bpf: Any, backend: Backend, ring_bytes: int, *, maps: Mapping[str, int] | None = None
+        self,
+        bpf: Any,
+        backend: Backend,
+        hooks: Mapping[Hook, Answer],
+        ring_bytes: int,
+        *,
+        maps: Mapping[str, int] | None = None,
     ) -> None:
         """``maps``: the descriptor of every map by name; none of what is pinned and attached already."""
         self._bpf = bpf
         self._backend = backend
+        self.hooks = dict(hooks)  # those whose program loads are attached
         self.backend = backend.name
         self.ring_bytes = ring_bytes
         self.ring_fd: int = bpf[b"ring"].map_fd
         self.pinned: Pinned | None = None
         self._maps = maps or {}
         self._attached = maps is None
+        self._skipped_before: Counter[str] = Counter()
         self._settings = Settings(bpf)
-        self._watches = Watches(bpf, self._settings)
+        marker = Marker(bpf, self._settings)
+        self._watches = Watches(bpf, self._settings, marker)
+        self._resolver = Resolver(bpf[b"questions"].map_fd, marker) if backend.asks else None
 
     def attach(self) -> None:
-        """Attach a program to each raw tracepoint; nothing is captured before ``enable``.
+        """Attach the programs; nothing is captured before ``enable``.
 
-        BCC has attached the LSM programs when it loaded them.
+        A hook that the kernel refuses is one that is missing, and ``hooks`` says why.
         """
         self._attached = True
-        self._set_call(next(number for number, call in CALLS.items() if call.kind is Kind.MARKER))
+        for index, (_, call) in ROWS.items():
+            if call.kind is Kind.MARKER:
+                self._set_call(index)
+        if self.hooks:
+            for place in range(1, self._bpf[b"free_places"].max_entries):
+                self._bpf[b"free_places"].push(ctypes.c_uint32(place))
+        way = self._backend.way
+        attach = self._bpf.attach_lsm if way is Way.LSM else self._bpf.attach_kfunc
+        for hook, answer in self.hooks.items():
+            if answer.loads:
+                try:
+                    attach(fn_name=hook.program(way).encode())
+                except Exception as error:  # bcc raises plain Exception
+                    self.hooks[hook] = Answer(there=True, reason=str(error))
         for tracepoint in self._backend.tracepoints:
             self._bpf.attach_raw_tracepoint(tp=tracepoint.encode(), fn_name=b"on_" + tracepoint.encode())
 
@@ -67,10 +96,10 @@ class Capture:
         for op in ops:
             wanted |= 1 << OPERATIONS.index(op)
         self._settings.set(Setting.OPS, wanted)
-        for number, call in CALLS.items():
+        for index, (_, call) in ROWS.items():
             # Renames are followed even if not reported: they change what is watched.
             if call.kind is not Kind.FD or call.op in ops:
-                self._set_call(number)
+                self._set_call(index)
 
     def watch(self, path: Path, *, exclude: bool = False) -> None:
         """Include (or exclude) a file, or a directory and all below; ConfigError if it is not there.
@@ -102,6 +131,11 @@ class Capture:
         """
         return self._watches.follow_names() if self._attached else []
 
+    def resolve(self) -> None:
+        """Answer what the programs ask about path operations (backend ``resolve``); call it often."""
+        if self._resolver is not None and self._attached:
+            self._resolver.serve(self._watches)
+
     def ignore(self, pids: Iterable[int]) -> None:
         """Report nothing that these processes do, and of no others that."""
         wanted = {pid: started(pid) for pid in pids}
@@ -132,9 +166,34 @@ class Capture:
 
     def counters(self) -> Counters:
         """A snapshot; each figure is a sum over CPUs that may be a few events apart from the next."""
-        return counted(
+        figures = counted(
             self._bpf, OPERATIONS, LOSS_STAGES, {kind.name.lower(): int(kind) for kind in Uncovered}
         )
+        uncovered = dict(figures.uncovered)
+        if self._resolver is not None and self._resolver.unresolved:
+            kind = Uncovered.UNRESOLVED.name.lower()
+            uncovered[kind] = uncovered.get(kind, 0) + self._resolver.unresolved
+        lost = {**figures.lost, "recursion": dict(self._skipped() - self._skipped_before)}
+        return Counters(figures.emitted, lost, uncovered)
+
+    def _skipped(self) -> Counter[str]:
+        """How often the kernel skipped a program: one that ran already on that CPU, preempted (fentry only).
+
+        A bound from above: nobody knows what a skipped program would have found, or whether it is watched.
+        Those that see more than one operation count for "unknown".
+        """
+        ops = {
+            hook.program(self._backend.way).encode(): hook.ops[0] if len(hook.ops) == 1 else "unknown"
+            for hook in self.hooks
+        }
+        skipped: Counter[str] = Counter()
+        for name, program in self._bpf.funcs.items():
+            # proc(5), fdinfo of a program: bpf_prog_info's recursion_misses, since Linux 5.12
+            fdinfo = Path(f"/proc/self/fdinfo/{program.fd}").read_text(encoding="ascii")
+            figures = dict(line.split(":", 1) for line in fdinfo.splitlines())
+            if misses := int(figures["recursion_misses"]):
+                skipped[ops.get(name, "unknown")] += misses
+        return skipped
 
     def program_fd(self, tracepoint: str) -> int:
         """The descriptor of the program on a raw tracepoint: its fdinfo has run time and verifier figures."""
@@ -154,6 +213,7 @@ class Capture:
         """Count from 0 again, ``position`` of the ring being seq 0; only while nothing is watched."""
         self._bpf[b"outcomes"].clear()
         self._bpf[b"uncovered"].clear()
+        self._skipped_before = self._skipped()
         self.write_cursor(position, 0)
 
     def sync_clock(self) -> None:
@@ -164,15 +224,20 @@ class Capture:
     def detach(self) -> None:
         """Stop capturing; what is in the ring and the counters can still be read."""
         if self._attached:
+            self.resolve()
             self._attached = False
             if self.pinned is not None:
                 self.pinned.unpin_links()
             for hook in list(self._bpf.lsm_fds):
                 self._bpf.detach_lsm(hook)
+            for hook in list(self._bpf.kfunc_entry_fds):
+                self._bpf.detach_kfunc(hook)
             # sys_exit, attached last, goes first: without the others' notes it counts calls as unresolved.
             for tracepoint in reversed(self._backend.tracepoints):
                 if tracepoint.encode() in self._bpf.raw_tracepoint_fds:
                     self._bpf.detach_raw_tracepoint(tp=tracepoint.encode())
+            if self._resolver is not None:
+                self._resolver.close()
 
     def close(self) -> None:
         """Detach, and give the maps and the ring back; what is pinned goes on."""
@@ -186,10 +251,11 @@ class Capture:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _set_call(self, number: int) -> None:
+    def _set_call(self, index: int) -> None:
         calls = self._bpf[b"calls"]
-        op = OPERATIONS.index(CALLS[number].op)
-        calls[ctypes.c_int(number)] = calls.Leaf.from_buffer_copy(CALLS[number].packed(op))
+        number, call = ROWS[index]
+        packed = call.packed(number, OPERATIONS.index(call.op))
+        calls[ctypes.c_int(index)] = calls.Leaf.from_buffer_copy(packed)
 
 
 def counted(

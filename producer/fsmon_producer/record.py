@@ -35,7 +35,7 @@ def _schema(string: str, without: Collection[str] = ()) -> Any:
     return fastavro.parse_schema({"type": "record", "name": "FileEvent", "fields": plain})
 
 
-_KERNEL_BYTES = _schema("bytes", STAMPED)
+KERNEL_BYTES = _schema("bytes", STAMPED)
 _KERNEL_TEXT = _schema("string", STAMPED)
 _WHOLE = _schema("string")
 _STRINGS = tuple(
@@ -59,7 +59,7 @@ def _decode(data: bytes, schema: Any) -> dict[str, Any]:
 
 def decode_kernel(body: bytes) -> dict[str, Any]:
     """The event the kernel wrote, strings as bytes; UndecodableRecordError unless it is exactly one."""
-    return _decode(body, _KERNEL_BYTES)
+    return _decode(body, KERNEL_BYTES)
 
 
 def is_text(body: bytes) -> bool:

@@ -70,6 +70,11 @@ def run(config: Config, *, reread: Callable[[], Config] | None = None) -> int:
             metrics = Metrics(config.metrics, begun.session, capture.backend, capture.ring_bytes)
             open_things.callback(metrics.close)
             meter = metrics.update
+
+        def serve() -> None:
+            rules.serve()
+            capture.resolve()
+
         pipeline = Pipeline(
             capture,
             journal,
@@ -78,13 +83,13 @@ def run(config: Config, *, reread: Callable[[], Config] | None = None) -> int:
             stop,
             report_interval=config.report_interval,
             drain_timeout=config.drain_timeout,
-            between=rules.serve,
+            between=serve,
             meter=meter,
             outlasts=_OUTLASTED if capture.pinned is not None else (),
         )
 
         def between() -> None:
-            rules.serve()
+            serve()
             pipeline.tend()
 
         try:

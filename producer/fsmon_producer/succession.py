@@ -58,6 +58,12 @@ def begin(config: Config, session: Session, pins: Pins | None) -> Begun:
     )
     plan = loader.plan(settings)
     wanted = _identity(config, session, plan)
+    if pins is not None and plan.backend.asks:
+        _log.error(
+            "backend %s asks this process what paths mean: capture ends with it, and a restart leaves a gap",
+            plan.backend.name,
+        )
+        pins = None
     if pins is None:
         return Begun(loader.load(settings, first=answering), wanted, new=True, ending=[])
     pinned = pins.sessions()
@@ -92,7 +98,7 @@ def begin(config: Config, session: Session, pins: Pins | None) -> Begun:
 
 
 def _taken_over(pinned: Pinned, config: Config, plan: loader.Plan, wanted: Identity) -> Capture:
-    capture = Capture(pinned.objects(), plan.backend, plan.ring_bytes)
+    capture = Capture(pinned.objects(), plan.backend, plan.on.hooks, plan.ring_bytes)
     capture.pinned = pinned
     capture.ignore([os.getpid(), *config.ignore_pid])
     capture.take_turn(pinned.identity.session.id)

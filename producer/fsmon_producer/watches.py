@@ -9,28 +9,17 @@ from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from fsmon_schemas.errors import ConfigError, FatalError
 
-from fsmon_producer.settings import Setting, Settings
+from fsmon_producer.marker import Inode, Marker
+from fsmon_producer.settings import Settings
 
 _INCLUDE, _EXCLUDE = 1, 2  # enum in filter.h
 _CAPACITY = 65536  # of BPF_HASH(watches) in filter.h
 # Inodes that bore a name before stay watched, as a rotated log that is still written to: so many of them.
 _FORMER = 16
-
-
-class Inode(NamedTuple):
-    """A file as the kernel names it (struct inode_key): stat's st_dev differs on overlayfs and btrfs."""
-
-    ino: int
-    dev: int
-    generation: int
-
-    def __str__(self) -> str:
-        """``major:minor:inode``."""
-        return f"{self.dev >> 20}:{self.dev & 0xFFFFF}:{self.ino}"
 
 
 _NOTHING = Inode(0, 0, 0)
@@ -64,9 +53,9 @@ class _Rule:
 class Watches:
     """The only writer of the map of what is watched. Names are absolute paths."""
 
-    def __init__(self, bpf: Any, settings: Settings) -> None:
+    def __init__(self, bpf: Any, settings: Settings, marker: Marker) -> None:
         self._table = bpf[b"watches"]
-        self._marker = bpf[b"marker"]
+        self._marker = marker
         self._settings = settings
         self._rules: dict[Path, _Rule] = {}
         self._inherited: dict[
@@ -140,6 +129,11 @@ class Watches:
             self._enforce(self._rules)
         return changed
 
+    @property
+    def names(self) -> frozenset[Path]:
+        """Those that are watched."""
+        return frozenset(path for path, rule in self._rules.items() if not rule.exclude)
+
     def list(self) -> list[Watched]:
         """Every rule, in the order of names."""
         return [
@@ -171,25 +165,17 @@ class Watches:
             return None
 
     def _inode_of(self, path: Path) -> Inode:
-        """The kernel's name for the file, learnt by posix_fadvise: the program sees our pid make it.
-
-        Not from stat, whose numbers are others on overlayfs and btrfs, and used again at once.
-        """
-        self._settings.set(Setting.MARKER_PID, os.getpid())
-        self._marker[0] = self._marker.Leaf()
+        """The kernel's name for the file: not from stat, whose numbers are used again at once."""
         try:
             fd = os.open(path, os.O_PATH | os.O_CLOEXEC)
         except (OSError, ValueError) as error:
             why = error.strerror if isinstance(error, OSError) else error
             raise ConfigError(f"cannot watch {path}: {why}; give a path that exists") from error
         try:
-            os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_NORMAL)
-        except OSError:
-            pass  # EBADF, as O_PATH descriptors give: the call was seen all the same
+            found = self._marker.name(fd)
         finally:
             os.close(fd)
-        found = self._inode(self._marker[0])
-        if not found.ino:
+        if found is None:
             raise FatalError(
                 f"the kernel did not name the inode of {path}: the sys_exit program does not run, or this "
                 "process is not in the host's pid namespace"

@@ -39,7 +39,8 @@ def damaged_stream(played: Scene, count: int) -> dict[str, float]:
     for step in range(each):
         if step == each // 2:
             fleet.flush()
-            wait_until(lambda: site.value(messages_read) == sum(host.sent for host in fleet.hosts))
+            sent = sum(host.sent for host in fleet.hosts)
+            wait_until(lambda sent=sent: site.value(messages_read) == sent, 180)  # type: ignore[misc]
             before = resident(worker.process.pid)
         for host in fleet.hosts:
             bad = dice.randrange(SOUND + 1)
@@ -53,7 +54,7 @@ def damaged_stream(played: Scene, count: int) -> dict[str, float]:
     fleet.send(2)
     fleet.report()
     assert worker.process.poll() is None
-    audit = site.settled(120)
+    audit = site.settled(300)
     assert audit["behind"] == 0
     assert worker.process.poll() is None, played.logs()
     assert_sums(site)

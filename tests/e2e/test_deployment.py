@@ -1,29 +1,17 @@
 """From the kernel to PostgreSQL with every part real: nothing missing, nothing twice."""
 
 import os
-import shutil
 import subprocess
 import time
-import uuid
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from generator import Fleet
 from local import demo
 from local.deployment import Deployment, number_of
-from local.process import Process, stop_all
+from local.process import Process
 
 pytestmark = [pytest.mark.services, pytest.mark.kernel]
-
-
-@pytest.fixture
-def home(state_dir: Path) -> Iterator[Path]:
-    """Not tmp_path: /tmp may be a tmpfs, which has no extended attributes before Linux 6.6."""
-    directory = state_dir / f"e2e-{uuid.uuid4().hex[:8]}"
-    yield directory
-    stop_all(directory)
-    shutil.rmtree(directory, ignore_errors=True)
 
 
 def test_the_demo_ends_well_and_shows_the_proof(home: Path, capfd: pytest.CaptureFixture[str]) -> None:

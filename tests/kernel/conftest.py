@@ -10,6 +10,7 @@ from typing import Any
 
 import fastavro
 import pytest
+import static_programs
 from fsmon_bpf.avro_encoder import STAMPED
 from fsmon_producer.loader import CaptureSettings, load
 from fsmon_producer.probe import Answer, probe
@@ -41,26 +42,16 @@ class Programs:
 
     driver: Path
     noop: Path
-    uncovered: Path
     storm: Path
+    movers: Path
+    ring: Path
+    compat: Path
+    interrupted: Path
 
 
 @pytest.fixture(scope="session")
-def programs(tmp_path_factory: pytest.TempPathFactory) -> Programs:
-    folder = tmp_path_factory.mktemp("programs")
-    for name in Programs.__annotations__:
-        command = [
-            "gcc",
-            "-static",
-            "-O1",
-            "-Wall",
-            "-Werror",
-            "-o",
-            str(folder / name),
-            str(HERE / f"{name}.c"),
-        ]
-        subprocess.run(command, check=True)
-    return Programs(*(folder / name for name in Programs.__annotations__))
+def programs() -> Programs:
+    return Programs(*map(static_programs.built, Programs.__annotations__))
 
 
 class Watch:
@@ -75,6 +66,7 @@ class Watch:
 
     def bodies(self) -> list[bytes]:
         bodies: list[bytes] = []
+        self.capture.resolve()
         while True:
             batch = self.ring.read(1000, LONGEST_RECORD)
             bodies += batch.bodies

@@ -20,7 +20,7 @@ from vm.scale import scaled
 
 from .conftest import LONGEST_RECORD, Event, decode
 
-pytestmark = [pytest.mark.kernel, pytest.mark.vm]
+pytestmark = [pytest.mark.kernel, pytest.mark.vm_once]
 
 FIELDS = list(kernel_fields())
 TEXTS = [field.name for field in FIELDS if field.kind == "text"]

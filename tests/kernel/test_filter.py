@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from .conftest import Event, Programs, Watch
-from .test_operations import as_expected, lay_out, run_driver
+from .operations import as_expected, lay_out, run_driver
 
 pytestmark = [pytest.mark.kernel, pytest.mark.vm]
 
@@ -113,6 +113,18 @@ def test_exchanging_directories(ground: Ground) -> None:
     assert paths(events, "open") == [str(inside / "o")]
 
 
+def test_exchanging_a_file_with_a_directory(ground: Ground) -> None:
+    """What was below the directory has moved with it, whichever of the two is named first."""
+    for first in ("file", "directory"):
+        file, directory = ground.watched / f"exchanged-{first}", ground.elsewhere / f"folder-{first}"
+        ground.captured('echo 1 > "$1"; mkdir "$2"; echo 2 > "$2/o"; cat "$1" "$2/o"', file, directory)
+        names = (file, directory) if first == "file" else (directory, file)
+        exchanged = _libc.renameat2(AT_FDCWD, bytes(names[0]), AT_FDCWD, bytes(names[1]), RENAME_EXCHANGE)
+        assert exchanged == 0, os.strerror(ctypes.get_errno())
+        events = ground.captured('cat "$1/o" "$2"', file, directory)
+        assert paths(events, "open") == [str(file / "o")]
+
+
 def test_hard_link_of_a_file_first_seen_elsewhere(ground: Ground) -> None:
     outside, link = ground.elsewhere / "hard", ground.watched / "hard"
     events = ground.captured('echo x > "$1"; cat "$1"; ln "$1" "$2"; cat "$2"; cat "$1"', outside, link)
@@ -130,9 +142,9 @@ def test_through_a_bind_mount(
     bind_mount(bound, bind)
     for way in ("absolute", "relative", "dirfd", "absent"):
         folder, alias = bound / way, bind / way
-        lay_out(folder, programs)
+        lay_out(folder, programs.noop)
         ground.watch.events()
-        _, expected = run_driver(programs, way, alias, alias)
+        _, expected = run_driver(programs.driver, way, alias, alias)
         captured = [as_expected(event) for event in ground.watch.events()]
         assert Counter(captured) == expected, way
 

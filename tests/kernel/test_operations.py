@@ -1,19 +1,15 @@
 """COUNT of each operation give exactly COUNT events, whatever way the files are named."""
 
-import shutil
 import subprocess
 from collections import Counter
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 
-from .conftest import Event, Ground, Programs, Watch
+from .conftest import Ground, Programs, Watch
+from .operations import WAYS, as_expected, lay_out, run_driver
 
 pytestmark = pytest.mark.kernel
-
-COUNT = 23
-WAYS = ("absolute", "relative", "dirfd", "symlink", "dotdot", "absent")
 
 
 @pytest.fixture(scope="module", params=["disk", pytest.param("tmpfs", marks=pytest.mark.vm)])
@@ -30,50 +26,13 @@ def ground(
             subprocess.run(["umount", "-l", str(root)], check=True)
 
 
-def lay_out(folder: Path, programs: Programs) -> None:
-    for name in ("sub", "up"):
-        (folder / name).mkdir(parents=True)
-    (folder / "alias").symlink_to(".")
-    shutil.copy(programs.noop, folder / "noop")
-
-
-def run_driver(
-    programs: Programs, way: str, folder: Path, shown_as: Path
-) -> tuple[int, Counter[tuple[str, ...]]]:
-    """The driver's pid, and what it says must be captured."""
-    with subprocess.Popen(
-        [str(programs.driver), way, str(folder), str(shown_as), str(COUNT)], stdout=subprocess.PIPE, text=True
-    ) as driver:
-        expected, _ = driver.communicate(timeout=60)
-    assert driver.returncode == 0
-    return driver.pid, Counter(tuple(line.split("\t")) for line in expected.splitlines())
-
-
-def as_expected(event: Event) -> tuple[str, ...]:
-    """An event in the driver's words."""
-    asked = event["length"] if event["op"] in ("read", "write") and event["syscall"] not in VECTORS else None
-    if event["op"] in ("truncate", "fallocate", "mmap"):
-        asked = event["length"]
-    return (
-        str(event["pid"]),
-        event["op"],
-        event["path"],
-        event["target_path"] or "-",
-        str(event["result"]),
-        "-" if asked is None else str(asked),
-    )
-
-
-VECTORS = (19, 20, 295, 296, 327, 328)  # readv, writev and their relatives: their length is not an argument
-
-
 @pytest.mark.parametrize("way", WAYS)
 def test_every_operation_is_captured_exactly(ground: Ground, programs: Programs, way: str) -> None:
     folder = ground.root / way
-    lay_out(folder, programs)
+    lay_out(folder, programs.noop)
     ground.watch.events()
     lost = ground.watch.capture.counters().lost
-    pid, expected = run_driver(programs, way, folder, folder)
+    pid, expected = run_driver(programs.driver, way, folder, folder)
     events = ground.watch.events()
     captured = Counter(as_expected(event) for event in events)
     assert captured == expected

@@ -10,9 +10,10 @@ from fsmon_producer.config import Config
 from fsmon_producer.identity import new_session
 from fsmon_producer.pins import Pins
 from fsmon_producer.remains import Remains
+from fsmon_producer.ring import Cursor, Ring
 from fsmon_producer.succession import Begun, begin
 
-from .conftest import Watch
+from .conftest import Watch, decode
 
 pytestmark = pytest.mark.kernel
 
@@ -75,10 +76,15 @@ def test_taken_over_replaced_and_removed(pins: Pins, tmp_path: Path) -> None:
     watch = Watch(third.capture)
     assert names(watch) == [("create", "next"), ("write", "next")]
     remains = Remains(old)
-    left = Watch(remains)  # type: ignore[arg-type] # all of it that is asked for
-    assert names(left) == [("create", "last"), ("write", "last")]
-    assert left.ring.cursor.seq == sum(remains.counters().emitted.values()) == 8
+    left = Ring(remains.ring_fd, remains.ring_bytes, Cursor(*remains.read_cursor()))
+    events = list(map(decode, left.read(1000, 1 << 20).bodies))
+    assert [(event["op"], Path(event["path"]).name) for event in events] == [
+        ("create", "last"),
+        ("write", "last"),
+    ]
+    assert left.cursor.seq == sum(remains.counters().emitted.values()) == 8
     left.close()
+    remains.close()
     third.capture.detach()
     touched(directory, "unseen")
     assert names(watch) == []

@@ -28,7 +28,7 @@ def test_a_watch_path_that_is_not_there(tmp_path: Path) -> None:
 
 
 def test_an_unknown_operation(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"unknown operation reed; known: .*read"):
+    with pytest.raises(ConfigError, match=r"unknown operation reed; known to .*read"):
         load(CaptureSettings(watch=(tmp_path,), ops=frozenset({"reed"})))
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+import static_programs
 from local.places import LOCAL, ROOT
 
 from vm import scale
@@ -17,6 +18,8 @@ STATE = LOCAL / "vm"
 # Emulation with the host's other load: measured 60 to 200 s, a hang is found all the same.
 TIMEOUT_SECONDS = 600
 SCALE = "20"
+# What preemption is nothing to runs in one of the modes.
+MARKS = {"voluntary": "vm", "full": "vm or vm_once"}
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,7 @@ class Outcome:
 
 def run(series: str, preempt: str, expression: str, *, out: IO[bytes], err: IO[bytes]) -> Outcome:
     """Boot and run the tests that match pytest's ``-k expression`` (all if it is empty)."""
+    static_programs.build_all()
     state = STATE / f"{series}-{preempt}-{os.getpid()}"
     start = time.monotonic()
     machine = Machine(
@@ -58,7 +62,7 @@ def run(series: str, preempt: str, expression: str, *, out: IO[bytes], err: IO[b
         str(ROOT / ".venv/bin/python"),
         # Plugins that nobody here uses cost seconds of import under emulation.
         *("-m", "pytest", "-p", "no:cacheprovider", "-p", "no:hypothesispytest", "-p", "no:anyio"),
-        *("-m", "vm", "--junit-xml=/run/vm/junit.xml", "--durations=5", "tests/kernel"),
+        *("-m", MARKS[preempt], "--junit-xml=/run/vm/junit.xml", "--durations=5", "tests/kernel"),
         *(["-k", expression] if expression else []),
     ]
     status = machine.run(command, out=out, err=err, seconds=TIMEOUT_SECONDS)

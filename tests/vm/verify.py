@@ -10,7 +10,8 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,27 @@ TYPES = {
     "kprobe": BPF.KPROBE,
     "tracepoint": BPF.TRACEPOINT,
 }
+FLAGS = ("-I/usr/include", "-I/usr/include/x86_64-linux-gnu", "-Wno-everything")
 LAST_LINES = 25
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What became of one function; ``refusal`` is empty where the kernel took it."""
+
+    name: str
+    seconds: float
+    instructions: int  # that the verifier walked through
+    refusal: str
+
+    def __str__(self) -> str:
+        if self.refusal:
+            return f"REFUSED {self.name} ({self.seconds:.1f} s): {self.refusal}"
+        return f"loaded  {self.name} ({self.seconds:.1f} s): {self.instructions} instructions verified"
+
+
+class RefusedError(Exception):
+    """The compiler refused the text."""
 
 
 class _Unattached(BPF):  # type: ignore[misc] # bcc has no types
@@ -38,22 +59,12 @@ class _Unattached(BPF):  # type: ignore[misc] # bcc has no types
         pass
 
 
-def main() -> int:
-    path, *defines = sys.argv[1:]
+def verdicts(text: str, flags: Sequence[str]) -> Iterator[Verdict]:
+    """Each function of the C text, loaded as what its name says; RefusedError where it does not compile."""
     os.environ.setdefault("BCC_KERNEL_SOURCE", str(source.KERNEL_STUB))
-    flags = ["-I/usr/include", "-I/usr/include/x86_64-linux-gnu", "-Wno-everything", *defines]
-    try:
-        flags += Layout.of(Btf.of_kernel()).flags
-    except FsmonError as error:
-        print(f"no layout of structures: {error}", flush=True)
-    text = "\n".join(source._flatten(Path(path).resolve()))
-    start = time.monotonic()
-    bpf, messages = _listening(lambda: _Unattached(text=text.encode(), cflags=flags))
-    print(f"compiled in {time.monotonic() - start:.1f} s", flush=True)
+    bpf, messages = _listening(lambda: _Unattached(text=text.encode(), cflags=[*FLAGS, *flags]))
     if isinstance(bpf, Exception):
-        print(f"REFUSED by the compiler: {bpf}", *messages[-LAST_LINES:], sep="\n  ")
-        return 1
-    refused = 0
+        raise RefusedError("\n  ".join([str(bpf), *messages[-LAST_LINES:]]))
     for index in range(lib.bpf_num_functions(bpf.module)):
         name = lib.bpf_function_name(bpf.module, index)
         kind = TYPES.get(name.decode().partition("__")[0], BPF.RAW_TRACEPOINT)
@@ -61,22 +72,34 @@ def main() -> int:
         function, messages = _listening(lambda name=name, kind=kind: bpf.load_func(name, kind))  # type: ignore[misc]
         seconds = time.monotonic() - start
         if isinstance(function, Exception):
-            refused += 1
-            print(
-                f"REFUSED {name.decode()} ({seconds:.1f} s): {function}", *messages[-LAST_LINES:], sep="\n  "
-            )
+            refusal = "\n  ".join([str(function), *messages[-LAST_LINES:]])
+            yield Verdict(name.decode(), seconds, 0, refusal)
         else:
-            print(
-                f"loaded  {name.decode()} ({seconds:.1f} s): {_verified(function.fd)} instructions verified"
-            )
-        sys.stdout.flush()
+            yield Verdict(name.decode(), seconds, instructions(function.fd), "")
+    bpf.cleanup()
+
+
+def main() -> int:
+    path, *flags = sys.argv[1:]
+    try:
+        flags += Layout.of(Btf.of_kernel()).flags
+    except FsmonError as error:
+        print(f"no layout of structures: {error}", flush=True)
+    refused = 0
+    try:
+        for verdict in verdicts("\n".join(source._flatten(Path(path).resolve())), flags):
+            print(verdict, flush=True)
+            refused += bool(verdict.refusal)
+    except RefusedError as error:
+        print(f"REFUSED by the compiler: {error}")
+        return 1
     return refused
 
 
-def _verified(fd: int) -> str:
+def instructions(fd: int) -> int:
     """What the verifier walked through: proc(5), fdinfo of a program, since Linux 5.16."""
     lines = Path(f"/proc/self/fdinfo/{fd}").read_text().splitlines()
-    return next(line.split()[1] for line in lines if line.startswith("verified_insns"))
+    return next(int(line.split()[1]) for line in lines if line.startswith("verified_insns"))
 
 
 def _listening(call: Callable[[], Any]) -> tuple[Any, list[str]]:

@@ -1,7 +1,5 @@
 /* Operations that remove a name. */
 
-#define AT_REMOVEDIR 0x200
-
 /* s->parent: the noted directory that holds the others, NOTED if there is none. Removing a directory notes two:
  * the parent is the one whose inode is another's parent. */
 static __always_inline void find_parent(struct scratch *s, struct notes *notes) {

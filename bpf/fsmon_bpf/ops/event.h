@@ -1,6 +1,7 @@
 /* What every operation shares: begin an event, fill what its row says, finish it. */
 
-#define RENAME_EXCHANGE 2 /* include/uapi/linux/fs.h */
+#define RENAME_EXCHANGE 2  /* include/uapi/linux/fs.h */
+#define AT_REMOVEDIR 0x200 /* include/uapi/linux/fcntl.h */
 
 static __always_inline void begin(struct scratch *s, u32 op, u32 hook) {
     __builtin_memset(&s->event, 0, sizeof(s->event));
@@ -70,16 +71,17 @@ static __always_inline u32 file_type_of(u32 mode) {
     return type < 2 ? type : type / 2 + 1;
 }
 
-/* s->event, s->file and perhaps s->other are set; everything else but the outcome is filled here. */
+/* s->event, s->file and perhaps s->other are set; everything else but the outcome is filled here. A path that a
+ * hook took is there already. */
 static __always_inline void complete(struct scratch *s, void *task) {
     struct file_event *event = &s->event;
     struct path_buffer *path = &s->buffers[BUFFER_PATH], *target = &s->buffers[BUFFER_TARGET];
     u64 now = bpf_ktime_get_boot_ns();
     event->boot_time = now;
     event->time = (now + setting(SETTING_WALL_OFFSET)) / 1000;
-    path_of(s, task, &s->file, path, &event->path);
+    if (!(event->present & HAS_path)) path_of(s, task, &s->file, path, &event->path);
     event->present |= HAS_path;
-    if (s->has_other) {
+    if (s->has_other && !(event->present & HAS_target_path)) {
         path_of(s, task, &s->other, target, &event->target_path);
         event->present |= HAS_target_path;
     }

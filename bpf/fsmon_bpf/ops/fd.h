@@ -20,18 +20,12 @@ static __always_inline int take_file(struct scratch *s, void *task, u32 fd) {
     return is_watched(s, target);
 }
 
-/* Unlinked while it was open: no longer hashed, and not the root of its file system. */
-static __always_inline u32 is_deleted(struct target *target) {
-    return !read64(target->dentry + DENTRY_HASH_PPREV) &&
-           read64(target->dentry + DENTRY_PARENT) != target->dentry;
-}
-
 static __always_inline int file_operation(struct scratch *s, void *task, u32 fd, u32 op) {
     if (!take_file(s, task, fd)) return 0;
     if (!is_wanted(op) || is_ignored()) return 0;
     begin(s, op, HOOK_SYS_EXIT);
     s->event.path_source = PATHSOURCE_WALK;
-    s->event.deleted = is_deleted(&s->file);
+    s->event.deleted = is_unlinked(s->file.dentry);
     fill_details(s);
     return 1;
 }
@@ -48,6 +42,7 @@ static __always_inline int do_fd(struct scratch *s, void *task) {
 
 /* sendfile, splice, copy_file_range: side 0 is read, side 1 is written, an event each. */
 static __always_inline int do_pair(struct scratch *s, void *task) {
-    if (s->side) return file_operation(s, task, (u32)s->args[s->row.fd2 & 7], OPERATION_WRITE);
+    u32 op = s->row.op == OPERATION_CLONE ? OPERATION_CLONE : OPERATION_WRITE;
+    if (s->side) return file_operation(s, task, (u32)s->args[s->row.fd2 & 7], op);
     return file_operation(s, task, (u32)s->args[s->row.fd & 7], OPERATION_READ);
 }

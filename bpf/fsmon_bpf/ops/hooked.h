@@ -1,10 +1,5 @@
 /* The end of a call that LSM hooks have noted: verdict, paths and result of what it did. */
 
-#define FIRST_RESTART                                                                                        \
-    (-512) /* ERESTARTSYS … ERESTART_RESTARTBLOCK, include/linux/errno.h: programs never see them */
-#define LAST_RESTART (-516)
-#define EINTR 4
-
 /* A dentry as it is now into the target. */
 static __always_inline void take_dentry(struct target *target, u64 dentry, u64 mnt) {
     u64 inode = read64(dentry + DENTRY_INODE);
@@ -12,6 +7,14 @@ static __always_inline void take_dentry(struct target *target, u64 dentry, u64 m
     target->dentry = dentry;
     target->mnt = mnt;
     if (inode) fill_inode(target, inode);
+}
+
+/* The dentry that shows the new name of what is renamed: its own once it has moved. */
+static __always_inline u64 new_name_of(struct hooked *hooked) {
+    struct noted *what = &hooked->what;
+    struct dentry_block block = {};
+    bpf_probe_read_kernel(&block, sizeof(block), (void *)(what->dentry + DENTRY_PARENT));
+    return block.parent == what->parent && block.hash_len == what->hash_len ? hooked->other : what->dentry;
 }
 
 /* Whether the file, or where its names are or were, is watched. In one loop, as each walk costs the verifier 57 k. */
@@ -25,8 +28,7 @@ static __always_inline u32 judge(struct scratch *s, struct hooked *hooked) {
     s->candidates[0] = stays ? what->dentry : what->parent;
     s->candidates[1] = 0;
     if (hooked->shape == SHAPE_LINKED) s->candidates[1] = read64(hooked->other + DENTRY_PARENT);
-    if (hooked->shape == SHAPE_RENAMED)
-        s->candidates[1] = read64((s->ret ? hooked->other : what->dentry) + DENTRY_PARENT);
+    if (hooked->shape == SHAPE_RENAMED) s->candidates[1] = read64(new_name_of(hooked) + DENTRY_PARENT);
 #pragma unroll /* 6.1 refuses the loop of loops that the compiler makes of it (back-edge) */
     for (u32 i = 0; i < 2; i++) {
         u64 dentry = s->candidates[i];
@@ -37,6 +39,10 @@ static __always_inline u32 judge(struct scratch *s, struct hooked *hooked) {
         if (is_watched(s, &s->dir)) return 1;
     }
     return 0;
+}
+
+static __always_inline u32 is_mount_operation(u32 op) {
+    return op == OPERATION_MOUNT || op == OPERATION_UNMOUNT || op == OPERATION_MOVE_MOUNT;
 }
 
 /* 1: s->event is to be completed and sent. known: s->ret is this operation's result. */
@@ -51,21 +57,25 @@ static __always_inline int do_hooked(struct scratch *s, void *task, struct hooke
         u64 file = s->row.fd < 6 ? file_of(task, (u32)s->args[s->row.fd & 7]) : 0;
         s->file.mnt = file ? read64(file + FILE_PATH) : mount_by_argument(s, task, what->sb);
     }
-    if (hooked->shape == SHAPE_RENAMED && known && !s->ret) {
-        if (is_directory(what->mode)) void_verdicts();
+    if (hooked->shape == SHAPE_RENAMED && !s->ret) {
+        /* An exchange moves the other one, too. */
+        u32 others_mode = read32(read64(hooked->other + DENTRY_INODE) + INODE_MODE);
+        if (is_directory(what->mode) || is_directory(others_mode)) void_verdicts();
         else void_verdict(&s->file);
     }
     if (hooked->shape == SHAPE_LINKED) void_verdict(&s->file);
+    if (is_mount_operation(op)) void_verdicts();
     if (hooked->shape == SHAPE_MADE) take_dentry(&s->file, what->dentry, hooked->mnt);
     if (read64(s->file.sb + SB_FLAGS) & SB_NOUSER) return 0;
     if (!judge(s, hooked)) return 0;
     struct open_how_args how = {};
     if (op == OPERATION_OPEN) {
-        how = open_arguments(s);
+        if (hooked->nr == NO_CALL) how.flags = hooked->open_flags; /* no arguments say it */
+        else how = open_arguments(s);
         if (hooked->mode || (how.flags & O_TMPFILE_BIT)) op = s->event.op = OPERATION_CREATE;
         s->event.open_flags = how.flags;
         s->event.present |= HAS_open_flags;
-        if (op == OPERATION_CREATE) {
+        if (op == OPERATION_CREATE && hooked->nr != NO_CALL) {
             s->event.new_mode = how.mode & 07777;
             s->event.present |= HAS_new_mode;
         }
@@ -73,27 +83,26 @@ static __always_inline int do_hooked(struct scratch *s, void *task, struct hooke
     if (op == OPERATION_RENAME && s->row.flags < 6 && (s->args[s->row.flags & 7] & RENAME_EXCHANGE))
         op = s->event.op = OPERATION_EXCHANGE;
     if (op == OPERATION_MMAP && (s->ret > 0 || s->ret < -4095)) s->ret = 0;
-    if (s->ret <= FIRST_RESTART && s->ret >= LAST_RESTART) s->ret = -EINTR;
     if (!is_wanted(op) || is_ignored()) return 0;
     s->event.path_source = PATHSOURCE_WALK;
     if (op != OPERATION_OPEN && op != OPERATION_CREATE) fill_details(s);
     if (hooked->shape == SHAPE_FILE) {
-        s->event.deleted = is_deleted(&s->file);
+        s->event.deleted = is_unlinked(s->file.dentry);
         s->file.mode = read32(what->inode + INODE_MODE) & 0xffff;
     }
     if (hooked->shape == SHAPE_REMOVED || hooked->shape == SHAPE_RENAMED)
         take_name(&s->file, what->parent, what->name, what->name_len);
-    if (hooked->shape == SHAPE_RENAMED)
-        take_dentry(&s->other, s->ret ? hooked->other : what->dentry, hooked->mnt);
+    if (hooked->shape == SHAPE_RENAMED) take_dentry(&s->other, new_name_of(hooked), hooked->mnt);
     if (hooked->shape == SHAPE_LINKED) take_dentry(&s->other, hooked->other, hooked->mnt);
     s->has_other = hooked->shape == SHAPE_RENAMED || hooked->shape == SHAPE_LINKED;
     if (s->row.content < 6) take_content(s);
+    use_kept(&hooked->kept, &s->event);
     if (known) {
         s->event.result = s->ret;
         s->event.present |= HAS_result;
     }
-    if (hooked->nr != NO_CALL) {
-        s->event.syscall = hooked->nr;
+    if (hooked->nr < COMPAT_ROWS || s->row.kind) {
+        s->event.syscall = hooked->nr < COMPAT_ROWS ? hooked->nr : s->row.number;
         s->event.present |= HAS_syscall;
     }
     return 1;

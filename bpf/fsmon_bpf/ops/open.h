@@ -24,7 +24,7 @@ static __always_inline int do_open(struct scratch *s, void *task) {
     if (!is_wanted(op) || is_ignored()) return 0;
     begin(s, op, HOOK_SYS_EXIT);
     s->event.path_source = PATHSOURCE_WALK;
-    s->event.deleted = is_deleted(&s->file);
+    s->event.deleted = is_unlinked(s->file.dentry);
     s->event.open_flags = how.flags;
     s->event.present |= HAS_open_flags;
     if (created) {

@@ -8,10 +8,11 @@ static __always_inline u32 has_moved(struct noted *noted) {
            (block.parent != noted->parent || block.hash_len != noted->hash_len);
 }
 
-/* A file that is itself watched may be what the rename replaces. */
-static __always_inline u32 replaces_watched(struct notes *notes) {
+/* What is itself watched may be what the rename replaces or exchanges: it is noted like the two directories. */
+static __always_inline u32 replaces_watched(struct notes *notes, u64 from_dir, u64 to_dir) {
     for (u32 i = 0; i < NOTED; i++) {
-        if (i >= notes->count || is_directory(notes->inodes[i].mode)) continue;
+        if (i >= notes->count) continue;
+        if (notes->inodes[i].dentry == from_dir || notes->inodes[i].dentry == to_dir) continue;
         struct inode_key key = {.ino = notes->inodes[i].ino,
                                 .dev = notes->inodes[i].dev,
                                 .generation = notes->inodes[i].generation};
@@ -50,9 +51,10 @@ static __always_inline int do_rename(struct scratch *s, void *task, struct notes
     else void_verdict(&s->file);
     s->other.dentry = noted->dentry;
     s->other.mnt = s->file.mnt; /* rename(2) crosses no mount */
+    u64 to_dir = read64(noted->dentry + DENTRY_PARENT);
     u32 watched = is_name_watched(s, &s->file, noted->parent);
-    if (!watched) watched = is_name_watched(s, &s->file, read64(noted->dentry + DENTRY_PARENT));
-    if (!watched) watched = replaces_watched(notes);
+    if (!watched) watched = is_name_watched(s, &s->file, to_dir);
+    if (!watched) watched = replaces_watched(notes, noted->parent, to_dir);
     if (!watched || !is_wanted(op) || is_ignored()) return 0;
     take_name(&s->file, noted->parent, noted->name, noted->name_len);
     s->event.path_source = PATHSOURCE_WALK;

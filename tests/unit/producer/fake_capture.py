@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import fastavro
+from fsmon_producer.marker import Inode
 from fsmon_producer.ring import Cursor, Ring
-from fsmon_producer.watches import Inode, Watched
+from fsmon_producer.watches import Watched
 from fsmon_schemas.schema import FILE_EVENT
 
 PAGE = mmap.PAGESIZE

@@ -60,7 +60,7 @@ def test_given_beats_file_beats_default_and_kafka_settings_are_merged(tmp_path: 
         ("zzz = 1", "known are watch, exclude"),
         ("watch = [", "fsmon.toml"),
         ("op = ['reed']", "no operation 'reed'; there are create, open, read"),
-        ("op = ['readdir']", "no operation 'readdir'"),  # in the schema, and reported by no backend
+        ("op = ['unknown']", "no operation 'unknown'"),  # in the schema, and reported by no backend
         ("backend = 'ebpf'", "auto, lsm, tracepoint"),
         ("ring_size = '65M'", "power of two"),
         ("ring_size = 12", "power of two"),

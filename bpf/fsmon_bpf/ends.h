@@ -13,6 +13,7 @@ static __always_inline struct reporting *begin_report(struct scratch *s, u32 nr,
     s->locked = 0;
     now->request = now->running = 0;
     now->next = NEXT_FIRST;
+    now->ours = is_our_turn();
     now->known = now->interrupted = now->given = now->last = 0;
     return now;
 }

@@ -1,5 +1,5 @@
 /* What the backends of raw tracepoints share: the end of every system call, of calls that a signal interrupts, and the
- * operations on open files. A backend brings on_marker, and bodies for the path operations. */
+ * operations on open files. A backend brings on_marker, drop_notes, and bodies for the path operations. */
 
 BPF_PROG_ARRAY(bodies, 16);
 
@@ -24,6 +24,10 @@ static __always_inline int report_call(struct bpf_raw_tracepoint_args *ctx, void
                                        u32 key, s64 ret) {
     struct scratch *s = scratch_here();
     if (!s) return 0;
+    if (!is_our_turn()) {
+        drop_notes((void *)bpf_get_current_task_btf(), key);
+        return 0;
+    }
     s->row = *row;
     s->nr = key;
     s->ret = ret;
@@ -135,7 +139,7 @@ int body_finish(struct bpf_raw_tracepoint_args *ctx) {
 int on_sched_process_exec(struct bpf_raw_tracepoint_args *ctx) {
     void *task = (void *)bpf_get_current_task_btf();
     struct scratch *s = scratch_here();
-    if (!s || !do_exec(s, task, ctx->args[2])) return 0;
+    if (!s || !is_our_turn() || !do_exec(s, task, ctx->args[2])) return 0;
     complete(s, task);
     emit(s);
     return 0;

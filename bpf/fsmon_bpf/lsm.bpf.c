@@ -7,6 +7,7 @@
 #include "generated.h"
 #include "kernel.h"
 #include "maps.h"
+#include "turn.h"
 #include "filter.h"
 #include "path.h"
 #include "arguments.h"
@@ -233,7 +234,7 @@ int body_hooked(struct bpf_raw_tracepoint_args *ctx) {
     struct scratch *s = scratch_here();
     struct reporting *now = reporting_here();
     if (!s || !now || !take_next(now, s, task)) return 0;
-    if (do_hooked(s, task, &now->hooked, now->known)) bodies.call(ctx, BODY_FINISH);
+    if (do_hooked(s, task, &now->hooked, now->known) && now->ours) bodies.call(ctx, BODY_FINISH);
     bodies.call(ctx, BODY_HOOKED);
     return 0;
 }

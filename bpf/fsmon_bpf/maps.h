@@ -15,6 +15,7 @@ enum setting {
     SETTING_EPOCH,       /* cached verdicts of an older epoch are void */
     SETTING_OPS,         /* bit per operation that is wanted */
     SETTING_MARKER_PID,  /* whose fadvise64 names an inode for us */
+    SETTING_GENERATION,  /* who these programs are; 0: they report whatever the turn says: see turn.h */
     SETTINGS
 };
 BPF_ARRAY(settings, u64, SETTINGS);
@@ -25,8 +26,18 @@ static __always_inline u64 setting(u32 which) {
     return value ? *value : 0;
 }
 
-/* Processes whose operations are never reported: our own, and those asked for. */
-BPF_HASH(ignored, u32, u8, 1024);
+/* Where programs outlive their process, some maps are shared by all that are attached at a time: PINS is then the
+ * directory in which they are pinned. */
+#ifdef PINS
+#define SHARED(type, name) type ":" PINS "/" name
+#else
+#define SHARED(type, name) type
+#endif
+
+/* Processes whose operations are never reported: our own, and those asked for. By pid: when it started, in clock
+ * ticks as /proc tells it, so that the next process of that pid is not taken for it; 0 stands for any. */
+BPF_TABLE(SHARED("hash", "ignored"), u32, u64, ignored, 1024);
+#define NS_A_TICK 10000000 /* USER_HZ is 100 on every x86-64 */
 
 /* How far user space has released the ring: kept here to outlive it. Position in bytes, and the sequence number
  * of the record there. */

@@ -8,6 +8,7 @@ struct reporting {
     u32 interrupted;      /* what was left to be done again will not be */
     u32 given;            /* hooked is set already */
     u32 last;             /* the task's queue is not needed any more */
+    u32 ours, spare;      /* else it is taken and dropped: other programs report */
     u64 running;          /* the request that the task is at: not done yet */
     struct hooked hooked; /* a copy, so that its place is free */
 };

@@ -5,6 +5,7 @@
 #include "generated.h"
 #include "kernel.h"
 #include "maps.h"
+#include "turn.h"
 #include "filter.h"
 #include "path.h"
 #include "arguments.h"
@@ -27,6 +28,8 @@ static __always_inline void on_marker(void *task, void *regs) {
     LOAD64(fd, regs, REGS_DI);
     mark_and_judge(task, fd);
 }
+
+static __always_inline void drop_notes(void *task, u32 key) {}
 
 #include "exits.h"
 

@@ -5,6 +5,7 @@
 #include "generated.h"
 #include "kernel.h"
 #include "maps.h"
+#include "turn.h"
 #include "filter.h"
 #include "path.h"
 #include "arguments.h"
@@ -30,6 +31,12 @@ static __always_inline void on_marker(void *task, void *regs) {
     u64 fd = 0;
     LOAD64(fd, regs, REGS_DI);
     mark(task, fd);
+}
+
+/* Or they would be taken for the next call's. */
+static __always_inline void drop_notes(void *task, u32 key) {
+    struct notes *notes = notes_of(task, key);
+    if (notes) forget(notes);
 }
 
 #include "exits.h"

@@ -30,8 +30,9 @@ class Deployment:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What the commands run with: ours, and where the services are."""
-        return {**os.environ, **self.stack.environment()}
+        """What the commands run with: ours, where the services are, and a state directory of its own."""
+        state = {"FSMON_STATE_DIR": str(self.directory / "producer")}
+        return {**os.environ, **self.stack.environment(), **state}
 
     def prepare(self) -> None:
         """Start the services and make topics and tables; raises ServiceError."""
@@ -59,15 +60,19 @@ class Deployment:
         """Start a consumer that does not run; returns at once."""
         self.consumers[index].launch([_SCRIPTS / "fsmon-consumer", "run"], self.environment)
 
-    def start_producer(self, watched: Path) -> None:
-        """Capture what happens below ``watched``; on return it is live."""
+    def start_producer(self, watched: Path, *more: str) -> None:
+        """Capture what happens below ``watched``; on return it is live. ``more``: options."""
         options = ["--watch", str(watched), "--host-id", socket.gethostname(), "--report-interval", "1"]
-        self.producer.launch([_SCRIPTS / "fsmon-producer", "run", *options], self.environment)
-        self.producer.wait(lambda: "capturing" in self.producer.log.read_text(), _START_SECONDS)
+        before = self._starts_told()
+        self.producer.launch([_SCRIPTS / "fsmon-producer", "run", *options, *more], self.environment)
+        self.producer.wait(lambda: self._starts_told() > before, _START_SECONDS)
+
+    def _starts_told(self) -> int:
+        return self.producer.log.read_text().count("capturing on") if self.producer.log.exists() else 0
 
     def stop_producer(self) -> None:
-        """SIGTERM; raises ServiceError unless it delivered everything it had captured."""
-        _must_end_well(self.producer)
+        """End capture; raises ServiceError unless it delivered everything it had captured."""
+        _must_end_well(self.producer, signal.SIGINT)
 
     def audit(self, settle_seconds: int) -> int:
         """Print the audit; its exit code, 0 when every captured event is accounted for."""
@@ -97,7 +102,7 @@ def number_of(database: psycopg.Connection, query: LiteralString) -> int:
     return int(row[0])
 
 
-def _must_end_well(process: Process) -> None:
-    code = process.stop(_STOP_SECONDS)
+def _must_end_well(process: Process, polite: signal.Signals = signal.SIGTERM) -> None:
+    code = process.stop(_STOP_SECONDS, polite)
     if code != 0:
         raise ServiceError(f"{process.name} ended with exit code {code}: see {process.log}")

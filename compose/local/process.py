@@ -7,6 +7,7 @@ given to somebody else is never signalled.
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -126,10 +127,18 @@ class Process:
 
 
 def stop_all(directory: Path) -> None:
-    """Kill every process whose pid file lies below ``directory``: what a killed run left behind."""
+    """End what a killed run left behind: processes whose pid files lie below ``directory``, captures."""
     for pid_file in directory.rglob("*.pid"):
         if pid_file.name != "postmaster.pid":  # PostgreSQL's own, inside its data
             Process(pid_file.stem, pid_file.parent).kill()
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("FSMON_")}
+    for lock in directory.rglob("producer.lock"):
+        command = [
+            str(Path(sys.executable).parent / "fsmon-producer"),
+            "detach",
+            f"--state-dir={lock.parent}",
+        ]
+        subprocess.run(command, env=environment, stderr=subprocess.DEVNULL, check=False)
 
 
 def _state(pid: int) -> tuple[str, int]:

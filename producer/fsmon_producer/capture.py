@@ -23,8 +23,8 @@ class Counters(Protocol):
         """Calls that could not be looked into, by kind."""
 
 
-class Capture(Protocol):
-    """Programs attached to the kernel and the ring they write."""
+class Captured(Protocol):
+    """A ring and its counters; the programs that write it may be attached or not."""
 
     backend: str
     ring_fd: int
@@ -42,6 +42,19 @@ class Capture(Protocol):
     def sync_clock(self) -> None:
         """Tell the kernel the wall clock; about once a second."""
 
+    def follow_names(self) -> list[Path]:
+        """Watch again what was replaced under its name, and say which; about once a second."""
+
+    def detach(self) -> None:
+        """Stop capturing; ring and counters stay readable."""
+
+    def close(self) -> None:
+        """Let go of everything."""
+
+
+class Capture(Captured, Protocol):
+    """Programs attached to the kernel, and what they watch."""
+
     def watch(self, path: Path, *, exclude: bool = False) -> None:
         """Add a rule; in force on return, ConfigError if the path is not there."""
 
@@ -53,12 +66,3 @@ class Capture(Protocol):
 
     def watched(self) -> list[Watched]:
         """The rules in force."""
-
-    def follow_names(self) -> list[Path]:
-        """Watch again what was replaced under its name, and say which; about once a second."""
-
-    def detach(self) -> None:
-        """Stop capturing; ring and counters stay readable."""
-
-    def close(self) -> None:
-        """Let go of everything."""

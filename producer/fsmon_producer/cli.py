@@ -17,7 +17,7 @@ from fsmon_schemas.command_line import refuse_secrets
 from fsmon_schemas.errors import ConfigError, FsmonError
 from fsmon_schemas.schema import CAPTURE_REPORT, FILE_EVENT
 
-from fsmon_producer import hook_check, options, preflight, service
+from fsmon_producer import ending, hook_check, options, preflight, service
 from fsmon_producer.config import BACKENDS, Config, check_runnable, resolve
 from fsmon_producer.filter_cli import filter_app
 from fsmon_producer.kafka import CLIENT_LOG, check_settings
@@ -73,10 +73,17 @@ def run(
     kafka: options.Kafka = None,
     control: options.Control = None,
     metrics: options.Metrics = None,
+    state_dir: options.StateDir = None,
+    bpffs: options.Bpffs = None,
+    spool_size: options.SpoolSize = None,
     config: options.ConfigFile = None,
     log_level: options.LogLevel = None,
 ) -> None:
-    """Capture until SIGTERM or SIGINT, then deliver what is left; a second signal ends it at once.
+    """Capture and deliver until SIGTERM or SIGINT; a second signal ends it at once.
+
+    After SIGTERM, or a crash, the kernel goes on capturing, and the next run takes over without a gap:
+    `fsmon-producer detach` ends that. SIGINT (Ctrl-C) ends capture and delivers what is left, and so does
+    SIGTERM with --output or where nothing can be pinned.
 
     SIGHUP reads the file of --config again and watches what it says then, without losing an event.
     Exit code 0: everything captured was delivered. 1: it failed, or something was left. 2: wrong
@@ -86,6 +93,27 @@ def run(
     resolved = _resolved(given)
     check_runnable(resolved)
     raise typer.Exit(service.run(resolved, reread=_rereading(given)))
+
+
+@app.command(epilog=options.EPILOG)
+def detach(
+    bootstrap_servers: options.Bootstrap = None,
+    registry: options.Registry = None,
+    drain_timeout: options.DrainTimeout = None,
+    kafka: options.Kafka = None,
+    state_dir: options.StateDir = None,
+    bpffs: options.Bpffs = None,
+    spool_size: options.SpoolSize = None,
+    config: options.ConfigFile = None,
+    log_level: options.LogLevel = None,
+) -> None:
+    """End the capture that a stopped or killed producer has left, and remove all of it from the kernel.
+
+    What is left in its ring is delivered first, if Kafka is given and answers. Exit code 1 where events were
+    lost with it.
+    """
+    resolved = _resolved(dict(locals()))
+    raise typer.Exit(ending.detach(resolved))
 
 
 @app.command()

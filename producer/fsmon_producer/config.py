@@ -18,6 +18,7 @@ from fsmon_schemas.schema import FILE_EVENT
 EVENTS_TOPIC = "fsmon.file-events"
 REPORTS_TOPIC = "fsmon.capture-reports"
 CONTROL = Path("/run/fsmon/producer.sock")
+STATE_DIR = Path("/var/lib/fsmon")
 BACKENDS = ("auto", *backends.BACKENDS)
 LOG_LEVELS = ("debug", "info", "warning", "error")
 # What a backend can report, in the order of the schema, which names more for the backends to come.
@@ -54,6 +55,9 @@ class Config:
     log_level: str = "info"
     control: Path | None = None  # CONTROL, if that is free
     metrics: tuple[str, int] | None = None  # host, port
+    state_dir: Path = STATE_DIR
+    bpffs: Path | None = None  # state_dir/bpf
+    spool_size: int = 1 << 30  # of a session; 0: none
 
 
 def resolve(given: Mapping[str, Any], file: Path | None) -> Config:
@@ -116,6 +120,13 @@ def _path(value: Any) -> Path:
     return Path(value).absolute()
 
 
+def _plain_path(value: Any) -> Path:
+    path = Path(value).absolute()
+    if set(str(path)) & set('"\\\n'):
+        raise ValueError(f"{value!r} should have no quotes, backslashes or line ends: it stands in a program")
+    return path
+
+
 def _address(value: Any) -> tuple[str, int]:
     host, _, port = str(value).rpartition(":")
     if not port.isdecimal() or int(port) > 65535:
@@ -134,10 +145,19 @@ def _pids(value: Any) -> tuple[int, ...]:
     return tuple(int(pid) for pid in _list(value))
 
 
-def _ring_size(value: Any) -> int:
+def _size(value: Any) -> int:
     text = str(value).strip().upper().removesuffix("B").removesuffix("I")
     number, unit = (text[:-1], text[-1]) if text and text[-1] in _SIZE_UNITS else (text, "")
-    size = int(number) * _SIZE_UNITS[unit] if number.isdecimal() else 0
+    if not number.isdecimal():
+        raise ValueError(f"{value!r} should be a size, as 64M")
+    return int(number) * _SIZE_UNITS[unit]
+
+
+def _ring_size(value: Any) -> int:
+    try:
+        size = _size(value)
+    except ValueError:
+        size = 0
     if size < _PAGE or size & (size - 1):
         raise ValueError(f"{value!r} should be a power of two of at least 4K, as 64M")
     return size
@@ -210,4 +230,7 @@ _CHECKS: dict[str, Callable[[Any], Any]] = {
     "log_level": _one_of(LOG_LEVELS),
     "control": _path,
     "metrics": _address,
+    "state_dir": _plain_path,
+    "bpffs": _plain_path,
+    "spool_size": _size,
 }

@@ -54,5 +54,8 @@ class Destination(Protocol):
     def poll(self, seconds: float) -> None:
         """Serve callbacks; raises InterruptedPublishError after it forgot what is unacknowledged."""
 
+    def abandon(self) -> None:
+        """Forget what is unacknowledged and disconnect."""
+
     def close(self) -> None:
         """Let go; what is unacknowledged stays so."""

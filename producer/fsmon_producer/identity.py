@@ -52,6 +52,15 @@ def derived_host_id(machine_id: Path) -> str:
         ) from error
 
 
+def started(pid: int) -> int:
+    """When a process started, in clock ticks since boot (proc(5), stat's 22nd); 0 where there is none."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return 0
+    return int(stat.rpartition(")")[2].split()[19])
+
+
 def machine_app_specific(machine_id: uuid.UUID, application: uuid.UUID = _APPLICATION) -> uuid.UUID:
     """As systemd's sd_id128_get_machine_app_specific(3): keyed by the machine id, shaped as a UUID v4."""
     digest = hmac.digest(machine_id.bytes, application.bytes, hashlib.sha256)

@@ -1,6 +1,7 @@
 """Loads the eBPF programs through BCC and attaches them: the only module that imports bcc."""
 
 import ctypes
+import hashlib
 import logging
 import os
 import tempfile
@@ -37,10 +38,58 @@ class CaptureSettings:
     backend: str = "auto"
 
 
+@dataclass(frozen=True)
+class Here:
+    """A backend on this kernel: what the kernel lets its hooks do, and the flags that fit its text to it."""
+
+    backend: Backend
+    hooks: Mapping[Hook, Answer]
+    flags: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What would be loaded here: ``build`` names all of it that user space must know to go on with it."""
+
+    on: Here
+    flags: tuple[str, ...]
+    ops: frozenset[str]
+    ring_bytes: int
+
+    @property
+    def backend(self) -> Backend:
+        """The backend taken."""
+        return self.on.backend
+
+    @property
+    def build(self) -> str:
+        """A digest of programs, flags and operations: two captures of one build are interchangeable."""
+        told = [source.program_text(self.backend.text), *self.flags, *sorted(self.ops)]
+        return hashlib.sha256("\0".join(told).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Turn:
+    """For a capture that is to be pinned: its programs report nothing until pins.Pins gives them the turn."""
+
+    pins: Path
+    session: int
+
+
+def plan(settings: CaptureSettings) -> Plan:
+    """See what there is to load, without compiling; errors as of ``load``."""
+    on = _backend_here(settings.backend)
+    ring_bytes = _ring_bytes(settings.ring_bytes)
+    flags = (*_CFLAGS, f"-DRING_PAGES={ring_bytes // _PAGE}", *on.flags)
+    return Plan(on, flags, _wanted(settings.ops, on.backend), ring_bytes)
+
+
 def load(
-    settings: CaptureSettings, first: Callable[[Capture, frozenset[str]], None] | None = None
+    settings: CaptureSettings,
+    first: Callable[[Capture, frozenset[str]], None] | None = None,
+    turn: Turn | None = None,
 ) -> Capture:
-    """Compile, load and attach; capturing on return.
+    """Compile, load and attach; capturing on return, or with ``turn`` when it is given.
 
     ``first`` is called with the capture and the wanted operations when all runs and nothing is watched yet.
     ConfigError: an unknown path, operation or backend. FatalError: no root, no BTF, no BCC, or the kernel
@@ -48,22 +97,22 @@ def load(
     """
     _must_be_there("watch", settings.watch)
     _must_be_there("exclude", settings.exclude)
-    here = _backend_here(settings.backend)
-    ops = _wanted(settings.ops, here.backend)
-    ring_bytes = _ring_bytes(settings.ring_bytes)
-    flags = [*_CFLAGS, f"-DRING_PAGES={ring_bytes // _PAGE}", *here.flags]
-    bpf, hooks = _compiled(here, flags)
-    capture = Capture(bpf, here.backend, hooks, ring_bytes)
+    here = plan(settings)
+    flags = list(here.flags)
+    if turn is not None:
+        flags.append(f'-DPINS="{turn.pins}"')
+    bpf, hooks, maps = _compiled(here.on, flags)
+    capture = Capture(bpf, here.backend, hooks, here.ring_bytes, maps=maps)
     try:
         capture.sync_clock()
         capture.attach()
         _tell_of_unseen(capture.hooks)
-        capture.ignore(os.getpid())
-        for pid in settings.ignore_pids:
-            capture.ignore(pid)
-        capture.enable(ops)
+        capture.ignore([os.getpid(), *settings.ignore_pids])
+        capture.enable(here.ops)
         if first is not None:
-            first(capture, ops)
+            first(capture, here.ops)
+        if turn is not None:
+            capture.await_turn(turn.session)
         capture.rewatch(settings.watch, settings.exclude)
     except BaseException:
         capture.close()
@@ -74,7 +123,7 @@ def load(
 def try_out(backend: str) -> dict[Hook, Answer]:
     """Load the programs as ``load`` does, without attaching, and say what became of each hook."""
     here = _backend_here(backend)
-    bpf, hooks = _compiled(here, [*_CFLAGS, "-DRING_PAGES=1", *here.flags])
+    bpf, hooks, _ = _compiled(here, [*_CFLAGS, "-DRING_PAGES=1", *here.flags])
     bpf.cleanup()
     return hooks
 
@@ -85,17 +134,11 @@ def _tell_of_unseen(hooks: Mapping[Hook, Answer]) -> None:
         _log.warning("hook %s: %s; no %s is captured", hook.name, answer, ", ".join(hook.ops))
 
 
-@dataclass(frozen=True)
-class _Here:
-    """A backend on this kernel: what the kernel lets its hooks do, and the flags that fit its text to it."""
+def _compiled(here: Here, flags: list[str]) -> tuple[Any, dict[Hook, Answer], dict[str, int]]:
+    """A bcc.BPF with every program loaded and the tail-call table filled.
 
-    backend: Backend
-    hooks: Mapping[Hook, Answer]
-    flags: tuple[str, ...]
-
-
-def _compiled(here: _Here, flags: list[str]) -> tuple[Any, dict[Hook, Answer]]:
-    """A bcc.BPF with every program loaded and the tail-call table filled, and what became of each hook."""
+    With it what became of each hook, and the descriptor of each map.
+    """
     backend = here.backend
     if os.geteuid() != 0:
         raise FatalError(
@@ -103,7 +146,7 @@ def _compiled(here: _Here, flags: list[str]) -> tuple[Any, dict[Hook, Answer]]:
         )
     os.environ.setdefault("BCC_KERNEL_SOURCE", str(source.KERNEL_STUB))
     try:
-        from bcc import BPF  # noqa: PLC0415 - not needed, and often not there, for any other command
+        from bcc import BPF, lib  # noqa: PLC0415 - not needed, and often not there, for any other command
     except ImportError as error:
         raise FatalError(
             "BCC's Python module is missing: apt-get install python3-bpfcc, and make the virtual environment "
@@ -131,7 +174,20 @@ def _compiled(here: _Here, flags: list[str]) -> tuple[Any, dict[Hook, Answer]]:
                 "Run `fsmon-producer check` to see what this host lacks"
             ) from error
     kind = BPF.LSM if backend.way is Way.LSM else BPF.TRACING
-    return bpf, {hook: _loaded(bpf, hook, backend.way, kind, answer) for hook, answer in here.hooks.items()}
+    loaded = {hook: _loaded(bpf, hook, backend.way, kind, answer) for hook, answer in here.hooks.items()}
+    return bpf, loaded, _map_descriptors(lib, bpf.module)
+
+
+def _map_descriptors(lib: Any, module: int) -> dict[str, int]:
+    """Not by bpf[name]: BCC has no tables for task storage."""
+    # bcc.libbcc declares what bcc uses itself; without a declaration pointers are cut to 32 bits.
+    lib.bpf_table_name.restype = ctypes.c_char_p
+    lib.bpf_table_name.argtypes = lib.bpf_table_fd_id.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
+    lib.bpf_num_tables.argtypes = [ctypes.c_void_p]
+    tables = range(lib.bpf_num_tables(module))
+    return {
+        lib.bpf_table_name(module, table).decode(): lib.bpf_table_fd_id(module, table) for table in tables
+    }
 
 
 def _loaded(bpf: Any, hook: Hook, way: Way, kind: int, answer: Answer) -> Answer:
@@ -172,7 +228,7 @@ def _possible_cpus() -> int:
     return int(last.split("-")[-1]) + 1
 
 
-def _backend_here(name: str) -> _Here:
+def _backend_here(name: str) -> Here:
     try:
         btf = Btf.of_kernel()
         chosen = preflight.choose_backend(name, btf)
@@ -181,7 +237,7 @@ def _backend_here(name: str) -> _Here:
         _log.info("backend %s (%s) %s", chosen.name, reason, hook_matrix.summary(hooks))
         backend = chosen.on(btf)
         d_path = frozenset(hook.name for hook, answer in hooks.items() if answer.d_path)
-        return _Here(backend, hooks, backend.flags(btf, _possible_cpus(), d_path))
+        return Here(backend, hooks, backend.flags(btf, _possible_cpus(), d_path))
     except OSError as error:
         raise FatalError(
             f"this kernel shows no BTF ({error.filename}): boot one built with CONFIG_DEBUG_INFO_BTF=y, "

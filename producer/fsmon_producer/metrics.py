@@ -18,11 +18,12 @@ from fsmon_producer.identity import Session
 
 @dataclass(frozen=True)
 class Figures:
-    """A moment of a session: events since it began, bytes of the ring that are not released."""
+    """A moment of a session: events since it began, bytes of ring and spool that are not released."""
 
     counters: Counters
     acknowledged: int
     ring_used: int
+    spooled: int = 0  # bytes
 
 
 class Metrics(Collector):
@@ -72,6 +73,7 @@ class Metrics(Collector):
             "fsmon_acknowledged_events", "Events that the destination has.", newest.acknowledged
         )
         yield GaugeMetricFamily("fsmon_ring_used_bytes", "Of the ring: not released yet.", newest.ring_used)
+        yield GaugeMetricFamily("fsmon_spool_bytes", "In the spool: not acknowledged yet.", newest.spooled)
         yield GaugeMetricFamily("fsmon_ring_bytes", "Size of the ring.", self._ring_bytes)
 
     def close(self) -> None:

@@ -5,7 +5,15 @@ from typing import Annotated
 
 import typer
 
-from fsmon_producer.config import BACKENDS, CONTROL, EVENTS_TOPIC, LOG_LEVELS, OPERATIONS, REPORTS_TOPIC
+from fsmon_producer.config import (
+    BACKENDS,
+    CONTROL,
+    EVENTS_TOPIC,
+    LOG_LEVELS,
+    OPERATIONS,
+    REPORTS_TOPIC,
+    STATE_DIR,
+)
 
 EPILOG = (
     "A flag beats its environment variable, that beats the file given with --config (TOML: names with _ "
@@ -139,6 +147,33 @@ Metrics = Annotated[
         metavar="[HOST:]PORT",
         envvar="FSMON_METRICS",
         help="Serve figures for Prometheus there, at /metrics. Default: not at all; host: 127.0.0.1.",
+    ),
+]
+StateDir = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DIRECTORY",
+        envvar="FSMON_STATE_DIR",
+        help=f"What outlives the process, ours alone (0700); one producer each. Default: {STATE_DIR}. With "
+        "--output nothing is kept.",
+    ),
+]
+Bpffs = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DIRECTORY",
+        envvar="FSMON_BPFFS",
+        help="Where programs, maps and ring are pinned: on a bpffs, or one is mounted there. "
+        "Default: bpf in the state directory.",
+    ),
+]
+SpoolSize = Annotated[
+    str | None,
+    typer.Option(
+        metavar="SIZE",
+        envvar="FSMON_SPOOL_SIZE",
+        help="What a session may keep on disk, in the state directory, while Kafka is away and the ring is "
+        "filling; 0: nothing. Default: 1G.",
     ),
 ]
 Partitions = Annotated[

@@ -48,6 +48,9 @@ class Output:
     def poll(self, seconds: float) -> None:
         """Nothing is under way."""
 
+    def abandon(self) -> None:
+        """Nothing is unacknowledged."""
+
     def send_report(self, body: bytes) -> bool:  # noqa: ARG002 - the protocol's
         """Reports are for the ledger behind Kafka: here nobody takes them."""
         return False

@@ -5,6 +5,7 @@ relied on their being loaded would report nothing and claim that nothing was los
 """
 
 import json
+import logging
 import subprocess
 import sys
 import tempfile
@@ -20,6 +21,7 @@ from fsmon_producer.programs import Capture
 from fsmon_producer.record import decode_kernel
 from fsmon_producer.ring import Cursor, Ring
 
+_log = logging.getLogger(__name__)
 _SECONDS = 60.0
 _BATCH = 1000
 
@@ -59,6 +61,16 @@ def probe(capture: Capture, ops: Collection[str]) -> list[Answer]:
         if event["op"] in hooks:
             hooks[event["op"]].add(f"{event['hook']} ({event['path_source']})")
     return [Answer(op, tuple(sorted(hooks[op])), obstacle or "") for op, obstacle in done.items()]
+
+
+def answering(capture: Capture, ops: frozenset[str]) -> None:
+    """No session begins on programs that the kernel does not call; what of it does not work is said."""
+    silent = require(probe(capture, ops), capture.backend)
+    if silent:
+        _log.error(
+            "done and not captured at a trial: %s; `fsmon-producer check --probe` shows more",
+            ", ".join(silent),
+        )
 
 
 def require(answers: list[Answer], backend: str) -> list[str]:

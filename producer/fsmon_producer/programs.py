@@ -6,7 +6,7 @@ Works on the bcc.BPF that the loader made, and imports nothing of BCC itself.
 import ctypes
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -18,14 +18,16 @@ from fsmon_bpf.rows import ROWS
 from fsmon_bpf.syscalls import Kind, Uncovered
 
 from fsmon_producer.hook_probe import Answer
+from fsmon_producer.identity import started
 from fsmon_producer.marker import Marker
+from fsmon_producer.pins import LINKS, Identity, Pinned, Pins
 from fsmon_producer.resolver import Resolver
-from fsmon_producer.settings import Setting, Settings
+from fsmon_producer.settings import WAITING, Setting, Settings
 from fsmon_producer.watches import Watched, Watches
 
-_OPERATIONS = tuple(avro_encoder.enums()["Operation"])
+OPERATIONS = tuple(avro_encoder.enums()["Operation"])
 # enum stage in maps.h; the first counts what went well.
-_LOSS_STAGES = ("ring_full", "oversize", "storage", "overtaken")
+LOSS_STAGES = ("ring_full", "oversize", "storage", "overtaken")
 
 
 @dataclass(frozen=True)
@@ -40,14 +42,25 @@ class Counters:
 class Capture:
     """Attached programs and their maps. The ring is read by fsmon_producer.ring through ``ring_fd``."""
 
-    def __init__(self, bpf: Any, backend: Backend, hooks: Mapping[Hook, Answer], ring_bytes: int) -> None:
+    def __init__(
+        self,
+        bpf: Any,
+        backend: Backend,
+        hooks: Mapping[Hook, Answer],
+        ring_bytes: int,
+        *,
+        maps: Mapping[str, int] | None = None,
+    ) -> None:
+        """``maps``: the descriptor of every map by name; none of what is pinned and attached already."""
         self._bpf = bpf
         self._backend = backend
         self.hooks = dict(hooks)  # those whose program loads are attached
         self.backend = backend.name
         self.ring_bytes = ring_bytes
         self.ring_fd: int = bpf[b"ring"].map_fd
-        self._attached = False
+        self.pinned: Pinned | None = None
+        self._maps = maps or {}
+        self._attached = maps is None
         self._skipped_before: Counter[str] = Counter()
         self._settings = Settings(bpf)
         marker = Marker(bpf, self._settings)
@@ -81,7 +94,7 @@ class Capture:
         """Fill the table of system calls: from here on operations are captured."""
         wanted = 0
         for op in ops:
-            wanted |= 1 << _OPERATIONS.index(op)
+            wanted |= 1 << OPERATIONS.index(op)
         self._settings.set(Setting.OPS, wanted)
         for index, (_, call) in ROWS.items():
             # Renames are followed even if not reported: they change what is watched.
@@ -103,6 +116,10 @@ class Capture:
         """Have these rules alone. Returns the names added and removed; ConfigError changes nothing."""
         return self._watches.replace(include, exclude)
 
+    def resume(self, include: Iterable[Path], exclude: Iterable[Path], *, forget: bool) -> None:
+        """Have these rules in a capture that was taken over; ``forget`` what else it watched."""
+        self._watches.resume(include, exclude, forget=forget)
+
     def watched(self) -> list[Watched]:
         """The rules that are in force."""
         return self._watches.list()
@@ -119,27 +136,45 @@ class Capture:
         if self._resolver is not None and self._attached:
             self._resolver.serve(self._watches)
 
-    def ignore(self, pid: int) -> None:
-        """Report nothing that this process does."""
-        self._bpf[b"ignored"][ctypes.c_uint32(pid)] = ctypes.c_uint8(1)
+    def ignore(self, pids: Iterable[int]) -> None:
+        """Report nothing that these processes do, and of no others that."""
+        wanted = {pid: started(pid) for pid in pids}
+        table = self._bpf[b"ignored"]
+        for pid, start in wanted.items():
+            table[ctypes.c_uint32(pid)] = ctypes.c_uint64(start)
+        for key, _ in list(table.items()):
+            if key.value not in wanted:
+                del table[key]
+
+    def await_turn(self, session: int) -> None:
+        """Report nothing but what the programs before these leave to them; see turn.h."""
+        self._settings.set(Setting.GENERATION, WAITING | session)
+
+    def take_turn(self, session: int) -> None:
+        """Report everything: there are no programs before these any more, or none that report."""
+        self._settings.set(Setting.GENERATION, session)
+
+    def keep(self, pins: Pins, identity: Identity) -> None:
+        """Pin everything: from here on the capture outlives this process, and ``close`` does not end it."""
+        found = {f"maps/{name}": descriptor for name, descriptor in self._maps.items()}
+        for name, function in self._bpf.funcs.items():
+            found[f"programs/{name.decode()}"] = function.fd
+        for kind in LINKS:
+            for name, descriptor in getattr(self._bpf, f"{kind}_fds").items():
+                found[f"links/{kind}-{name.decode()}"] = descriptor
+        self.pinned = pins.keep(identity, found)
 
     def counters(self) -> Counters:
         """A snapshot; each figure is a sum over CPUs that may be a few events apart from the next."""
-        outcomes = [_sum(values) for values in self._bpf[b"outcomes"].values()]
-        stages = [
-            outcomes[start : start + len(_OPERATIONS)] for start in range(0, len(outcomes), len(_OPERATIONS))
-        ]
-        uncovered = [_sum(values) for values in self._bpf[b"uncovered"].values()]
-        if self._resolver is not None:
-            uncovered[Uncovered.UNRESOLVED] += self._resolver.unresolved
-        return Counters(
-            emitted=_named(stages[0]),
-            lost={
-                **{stage: _named(figures) for stage, figures in zip(_LOSS_STAGES, stages[1:], strict=True)},
-                "recursion": dict(self._skipped() - self._skipped_before),
-            },
-            uncovered={kind.name.lower(): uncovered[kind] for kind in Uncovered if uncovered[kind]},
+        figures = counted(
+            self._bpf, OPERATIONS, LOSS_STAGES, {kind.name.lower(): int(kind) for kind in Uncovered}
         )
+        uncovered = dict(figures.uncovered)
+        if self._resolver is not None and self._resolver.unresolved:
+            kind = Uncovered.UNRESOLVED.name.lower()
+            uncovered[kind] = uncovered.get(kind, 0) + self._resolver.unresolved
+        lost = {**figures.lost, "recursion": dict(self._skipped() - self._skipped_before)}
+        return Counters(figures.emitted, lost, uncovered)
 
     def _skipped(self) -> Counter[str]:
         """How often the kernel skipped a program: one that ran already on that CPU, preempted (fentry only).
@@ -191,6 +226,8 @@ class Capture:
         if self._attached:
             self.resolve()
             self._attached = False
+            if self.pinned is not None:
+                self.pinned.unpin_links()
             for hook in list(self._bpf.lsm_fds):
                 self._bpf.detach_lsm(hook)
             for hook in list(self._bpf.kfunc_entry_fds):
@@ -203,8 +240,9 @@ class Capture:
                 self._resolver.close()
 
     def close(self) -> None:
-        """Detach, and give the maps and the ring back."""
-        self.detach()
+        """Detach, and give the maps and the ring back; what is pinned goes on."""
+        if self.pinned is None:
+            self.detach()
         self._bpf.cleanup()
 
     def __enter__(self) -> Self:
@@ -216,13 +254,31 @@ class Capture:
     def _set_call(self, index: int) -> None:
         calls = self._bpf[b"calls"]
         number, call = ROWS[index]
-        packed = call.packed(number, _OPERATIONS.index(call.op))
+        packed = call.packed(number, OPERATIONS.index(call.op))
         calls[ctypes.c_int(index)] = calls.Leaf.from_buffer_copy(packed)
+
+
+def counted(
+    objects: Any, operations: Sequence[str], stages: Sequence[str], uncovered: Mapping[str, int]
+) -> Counters:
+    """What the maps say, ``stages`` without the first, and ``operations`` being what their indexes mean."""
+    outcomes = [_sum(values) for values in objects[b"outcomes"].values()]
+    by_stage = [
+        outcomes[start : start + len(operations)] for start in range(0, len(outcomes), len(operations))
+    ]
+    calls = [_sum(values) for values in objects[b"uncovered"].values()]
+    return Counters(
+        emitted=_named(operations, by_stage[0]),
+        lost={
+            stage: _named(operations, figures) for stage, figures in zip(stages, by_stage[1:], strict=True)
+        },
+        uncovered={kind: calls[index] for kind, index in uncovered.items() if calls[index]},
+    )
 
 
 def _sum(values: Any) -> int:
     return int(sum(value.value if hasattr(value, "value") else value for value in values))
 
 
-def _named(figures: list[int]) -> dict[str, int]:
-    return {op: figure for op, figure in zip(_OPERATIONS, figures, strict=True) if figure}
+def _named(operations: Sequence[str], figures: list[int]) -> dict[str, int]:
+    return {op: figure for op, figure in zip(operations, figures, strict=True) if figure}

@@ -7,18 +7,20 @@ was not acknowledged must be read and sent again.
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from fsmon_schemas.errors import FatalError, RetryableError
 from fsmon_schemas.framing import confluent_prefix, single_object_prefix
-from fsmon_schemas.schema import CAPTURE_REPORT, FILE_EVENT
+from fsmon_schemas.schema import CAPTURE_REPORT, FILE_EVENT, Schema
 
 from fsmon_producer import kafka
+from fsmon_producer.config import Config
 from fsmon_producer.destination import Acknowledged, InterruptedPublishError
 from fsmon_producer.partitioner import partition_of
+from fsmon_producer.pins import Identity
 from fsmon_producer.registry import Registry
 from fsmon_producer.ring import Cursor
 from fsmon_producer.topics import Topics, UnknownTopicError
@@ -48,19 +50,37 @@ class Publisher:
 
     reports = True
 
-    def __init__(self, cluster: Cluster, host_id: str, session: int, start: Cursor) -> None:
+    def __init__(
+        self,
+        cluster: Cluster,
+        host_id: str,
+        session: int,
+        start: Cursor,
+        *,
+        partition: int | None = None,
+        bind: Callable[[int], None] = lambda _: None,
+        schema: Schema = FILE_EVENT,
+    ) -> None:
+        """``partition``: where the session's events went before; else ``bind`` is told it, before any goes.
+
+        ``schema`` is that of the events.
+        """
         self._to = cluster
+        self._bind = bind
+        self._schema = schema
         self._key = host_id.encode()
         self._report_key = f"{host_id}/{session}".encode()
         self._registry = Registry(cluster.registry) if cluster.registry else None
         self._topics: Topics | None = None
         self._producer: Producer | None = None
-        self._partition: int | None = None
+        self._partition = partition
         self._unsent: list[bytes] = []
         self._queued = start
+        self._was_connected = False
         self._failure: KafkaError | None = None
         self._errors: list[KafkaError] = []
         self._outage = False
+        self._named = ""
         self._reports_queued = 0
         self.acknowledged = Acknowledged(start)
         self.reports_acknowledged = 0
@@ -94,23 +114,25 @@ class Publisher:
             self._find_schemas()
             topic = self._topics.look_up(self._to.topic, seconds)
             self._topics.look_up(self._to.reports_topic, seconds)
+            if self._partition is not None and self._partition >= topic.partitions:
+                raise UnknownTopicError(
+                    f"topic {topic.name} has {topic.partitions} partitions, and this session belongs to "
+                    f"{self._partition}: add partitions, as before, or give it up by `fsmon-producer detach`"
+                )
         except RetryableError as error:
             self._warn_of_outage(str(error))
             return False
         except FatalError as error:
-            if self._partition is None:
+            if not self._was_connected:
                 raise
-            self._warn_of_outage(str(error))
+            self._warn_of_outage(str(error), by_name=True)
             return False
+        self._was_connected = True
         if self._partition is None:
             self._partition = partition_of(self._key, topic.partitions)
+            self._bind(self._partition)
             if faults := topic.faults():
                 _log.warning("topic %s: %s (`fsmon-producer topics check`)", topic.name, "; ".join(faults))
-        elif self._partition >= topic.partitions:
-            raise UnknownTopicError(
-                f"topic {topic.name} was made again with {topic.partitions} partitions, this session "
-                f"belongs to partition {self._partition}: restart the producer to begin a new session"
-            )
         self.limit = topic.largest_message - _RECORD_OVERHEAD - len(self._key)
         settings = kafka.producer_settings(self._to.bootstrap_servers, self._to.kafka, topic.largest_message)
         try:
@@ -122,10 +144,10 @@ class Publisher:
 
     def _find_schemas(self) -> None:
         if self._registry is None:
-            self.frame = single_object_prefix(FILE_EVENT)
+            self.frame = single_object_prefix(self._schema)
             self._report_frame = single_object_prefix(CAPTURE_REPORT)
         elif not self.frame:
-            frame = confluent_prefix(self._registry.schema_id(self._to.topic, FILE_EVENT))
+            frame = confluent_prefix(self._registry.schema_id(self._to.topic, self._schema))
             self._report_frame = confluent_prefix(
                 self._registry.schema_id(self._to.reports_topic, CAPTURE_REPORT)
             )
@@ -197,6 +219,12 @@ class Publisher:
             )
         self._push()
 
+    def abandon(self) -> None:
+        """Throw the producer away, and forget what is unacknowledged: some of it may arrive all the same."""
+        self._producer = None
+        self._unsent, self._failure, self._reports_queued = [], None, 0
+        self._queued = self.acknowledged.cursor
+
     def close(self) -> None:
         """Throw the producer away with all it has queued."""
         self._producer = None
@@ -239,12 +267,31 @@ class Publisher:
         elif any(error.code() == KafkaError._ALL_BROKERS_DOWN for error in told):
             self._warn_of_outage(str(kafka.away(kafka.most_telling(told))))
 
-    def _warn_of_outage(self, why: str) -> None:
-        if not self._outage:
+    def _warn_of_outage(self, why: str, *, by_name: bool = False) -> None:
+        """Once an outage, and again for every other cause that has a name."""
+        if not self._outage or (by_name and why != self._named):
             self._outage = True
-            _log.warning("%s; capturing goes on, events are kept in the ring and delivered later", why)
+            self._named = why if by_name else ""
+            _log.warning("%s; capturing goes on, events are kept and delivered later", why)
 
     def _note_answer(self) -> None:
         if self._outage:
             self._outage = False
             _log.warning("Kafka is back, delivering")
+
+
+def publisher_of(config: Config, identity: Identity, start: Cursor, bind: Callable[[int], None]) -> Publisher:
+    """For a session's events, to where they were to go when it began, by the cluster of now."""
+    cluster = Cluster(
+        config.bootstrap_servers or "", identity.topic, identity.reports_topic, config.registry, config.kafka
+    )
+    session = identity.session
+    return Publisher(
+        cluster,
+        session.host_id,
+        session.id,
+        start,
+        partition=identity.partition,
+        bind=bind,
+        schema=Schema(identity.schema),
+    )

@@ -59,6 +59,16 @@ class Reporter:
         )
 
 
+def delivered(body: bytes, acknowledged: Acknowledged) -> bytes:
+    """The report, with everything acknowledged that was not when it was made."""
+    report = fastavro.schemaless_reader(io.BytesIO(body), CAPTURE_REPORT.parsed, None)
+    assert isinstance(report, dict)
+    report["acked_seq"] = max(report["acked_seq"], acknowledged.cursor.seq)
+    if acknowledged.offset is not None:
+        report["acked_partition"], report["acked_offset"] = acknowledged.partition, acknowledged.offset
+    return _encode(report)
+
+
 def _operations(counters: Counters) -> list[dict[str, Any]]:
     lost: defaultdict[str, dict[str, int]] = defaultdict(dict)
     for stage, by_op in counters.lost.items():

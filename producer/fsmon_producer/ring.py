@@ -67,6 +67,11 @@ class Ring:
         """Bytes written by the kernel and not yet read here."""
         return self._producer[0] - self.cursor.position
 
+    @property
+    def end(self) -> int:
+        """Where the kernel will write next."""
+        return self._producer[0]
+
     def read(self, limit: int, longest: int) -> Batch:
         """Read up to ``limit`` whole records and move the cursor past them, releasing nothing.
 

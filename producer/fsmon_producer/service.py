@@ -5,25 +5,31 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
-from fsmon_schemas.errors import ConfigError
+from fsmon_schemas.errors import ConfigError, FatalError
 
 from fsmon_producer import loader
 from fsmon_producer.config import CONTROL, Config
 from fsmon_producer.control import Control
 from fsmon_producer.destination import Destination
 from fsmon_producer.filter import Filter
-from fsmon_producer.identity import Session, new_session
+from fsmon_producer.former import settle_former
+from fsmon_producer.identity import new_session
+from fsmon_producer.journal import Journal
 from fsmon_producer.metrics import Metrics
 from fsmon_producer.output import AvroFile, JsonLines
 from fsmon_producer.pipeline import Pipeline
-from fsmon_producer.probe import Answer, probe, require
-from fsmon_producer.programs import Capture
-from fsmon_producer.publish import Cluster, Publisher
+from fsmon_producer.probe import Answer, probe
+from fsmon_producer.publish import publisher_of
 from fsmon_producer.ring import Cursor, Ring
-from fsmon_producer.stop import Stop
+from fsmon_producer.spool import spool_of
+from fsmon_producer.state import kept
+from fsmon_producer.stop import Patience, Stop
+from fsmon_producer.succession import Begun, begin
 
 _log = logging.getLogger(__name__)
 _PROBE_RING = 1 << 20
+# What systemd and `kill` say to a service; Ctrl-C is a person who wants to see the end of it.
+_OUTLASTED = ("SIGTERM", "SIGHUP")
 
 
 def run(config: Config, *, reread: Callable[[], Config] | None = None) -> int:
@@ -33,57 +39,74 @@ def run(config: Config, *, reread: Callable[[], Config] | None = None) -> int:
     """
     stop = Stop()
     stop.listen()
-    session = new_session(config.host_id)
     with ExitStack() as open_things:
+        keep = kept(config, open_things) if config.output is None else None
         control = _control(config.control)
         if control is not None:
             open_things.callback(control.close)
-        capture = loader.load(
-            loader.CaptureSettings(
-                watch=config.watch,
-                exclude=config.exclude,
-                ops=config.op,
-                ignore_pids=config.ignore_pid,
-                ring_bytes=config.ring_size,
-                backend=config.backend,
-            ),
-            first=_must_answer,
-        )
+        begun = begin(config, new_session(config.host_id), keep.pins if keep else None)
+        capture = begun.capture
         open_things.callback(capture.close)
+        rules = Filter(capture, config, control=control, reread=reread)
         ring = Ring(capture.ring_fd, capture.ring_bytes, Cursor(*capture.read_cursor()))
         open_things.callback(ring.close)
-        destination = _destination(config, session, ring.cursor)
+        spool = spool_of(keep.spools, begun.session, config, lambda: begun.identity) if keep else None
+        if spool is not None:
+            open_things.callback(spool.close)
+        journal = Journal(capture, ring, spool, begun.session)
+        destination = _destination(config, begun, journal.start)
         open_things.callback(destination.close)
         _log.info(
-            "capturing on %s (session %d): watching %s, backend %s, ring of %d KiB",
-            session.host_id,
-            session.id,
+            "%s on %s (session %d): watching %s, backend %s, ring of %d KiB",
+            "capturing" if begun.new else "taking over, capturing",
+            begun.session.host_id,
+            begun.session.id,
             ", ".join(map(str, config.watch)),
             capture.backend,
             capture.ring_bytes >> 10,
         )
         meter = None
         if config.metrics is not None:
-            metrics = Metrics(config.metrics, session, capture.backend, capture.ring_bytes)
+            metrics = Metrics(config.metrics, begun.session, capture.backend, capture.ring_bytes)
             open_things.callback(metrics.close)
             meter = metrics.update
-        rules = Filter(capture, config, control=control, reread=reread)
 
-        def between() -> None:
+        def serve() -> None:
             rules.serve()
             capture.resolve()
 
-        return Pipeline(
+        pipeline = Pipeline(
             capture,
-            ring,
+            journal,
             destination,
-            session,
+            begun.session,
             stop,
             report_interval=config.report_interval,
             drain_timeout=config.drain_timeout,
-            between=between,
+            between=serve,
             meter=meter,
-        ).run()
+            outlasts=_OUTLASTED if capture.pinned is not None else (),
+        )
+
+        def between() -> None:
+            serve()
+            pipeline.tend()
+
+        try:
+            if keep is not None:
+                patience = Patience(stop, config.drain_timeout, _OUTLASTED)
+                settle_former(config, keep, begun, patience, between=between)
+            code = pipeline.run()
+        except FatalError:
+            if begun.new and pipeline.attempts == 1:
+                pipeline.over = True  # a mistake told at once: nobody has relied on this capture yet
+                capture.detach()
+            raise
+        finally:
+            if pipeline.over and keep is not None and keep.pins is not None and capture.pinned is not None:
+                capture.pinned.remove()
+                open_things.callback(keep.pins.clear)
+        return code
 
 
 def probed(backend: str) -> tuple[str, list[Answer]]:
@@ -97,16 +120,6 @@ def probed(backend: str) -> tuple[str, list[Answer]]:
         return capture.backend, answers
 
 
-def _must_answer(capture: Capture, ops: frozenset[str]) -> None:
-    """No session begins on programs that the kernel does not call; what of it does not work is said."""
-    silent = require(probe(capture, ops), capture.backend)
-    if silent:
-        _log.error(
-            "done and not captured at a trial: %s; `fsmon-producer check --probe` shows more",
-            ", ".join(silent),
-        )
-
-
 def _control(path: Path | None) -> Control | None:
     """Where filter commands come in; None where the default place is not to be had."""
     try:
@@ -118,13 +131,9 @@ def _control(path: Path | None) -> Control | None:
         return None
 
 
-def _destination(config: Config, session: Session, start: Cursor) -> Destination:
+def _destination(config: Config, begun: Begun, start: Cursor) -> Destination:
     if config.output == "-":
         return JsonLines(start)
     if config.output is not None:
         return AvroFile(start, Path(config.output))
-    assert config.bootstrap_servers is not None
-    cluster = Cluster(
-        config.bootstrap_servers, config.topic, config.reports_topic, config.registry, config.kafka
-    )
-    return Publisher(cluster, session.host_id, session.id, start)
+    return publisher_of(config, begun.identity, start, begun.bind)

@@ -1,10 +1,13 @@
-"""What user space tells the running programs: wall time, epoch, wanted operations, whose marker to heed."""
+"""What user space tells the running programs: the time, what is wanted, whom to heed, who they are."""
 
 import ctypes
 from enum import IntEnum
 from typing import Any
 
 _MORE_THAN_THE_KERNEL_ADDS = 1 << 32
+
+
+WAITING = 1 << 63  # of GENERATION: in turn.h
 
 
 class Setting(IntEnum):
@@ -14,6 +17,7 @@ class Setting(IntEnum):
     EPOCH = 1
     OPS = 2
     MARKER_PID = 3
+    GENERATION = 4
 
 
 class Settings:

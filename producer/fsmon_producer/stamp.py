@@ -67,6 +67,16 @@ class Stamp:
             messages[index] = self._special(batch.start.seq + index, bodies[index])
         return messages
 
+    def framed(self, first: int, bodies: list[bytes], frame: bytes) -> list[bytes]:
+        """Messages of bodies that were stamped before, without a frame, from seq ``first`` on."""
+        messages = [frame + body for body in bodies]
+        for index, message in enumerate(messages):
+            if len(message) > self.limit:
+                seq = first + index
+                stamped = len(self._prefix) - len(frame) + len(encode_long(seq))
+                messages[index] = self._special(seq, bodies[index][stamped:])
+        return messages
+
     def _special(self, seq: int, body: bytes) -> bytes:
         head = self._prefix + encode_long(seq)
         if len(head) + len(body) <= self.limit and is_text(body):

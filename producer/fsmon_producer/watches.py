@@ -22,6 +22,9 @@ _CAPACITY = 65536  # of BPF_HASH(watches) in filter.h
 _FORMER = 16
 
 
+_NOTHING = Inode(0, 0, 0)
+
+
 @dataclass(frozen=True)
 class Watched:
     """A name that is watched, or excluded; ``inode`` is what it stood for when last looked at."""
@@ -55,6 +58,9 @@ class Watches:
         self._marker = marker
         self._settings = settings
         self._rules: dict[Path, _Rule] = {}
+        self._inherited: dict[
+            Inode, bool
+        ] = {}  # inode -> excluded: of names only the producer before us knew
 
     def add(self, path: Path, *, exclude: bool) -> None:
         """Watch the file (or the directory and all below), or leave it out; in force on return.
@@ -73,6 +79,7 @@ class Watches:
         known = self._rules.get(path)
         if known is None or known.exclude != exclude:
             raise ConfigError(f"{path} is not {'excluded' if exclude else 'watched'}: see the list")
+        self._inherited = {}
         self._enforce({name: rule for name, rule in self._rules.items() if name != path})
 
     def replace(self, include: Iterable[Path], exclude: Iterable[Path]) -> tuple[list[Path], list[Path]]:
@@ -87,8 +94,25 @@ class Watches:
             rules[path] = _Rule(excluded, known.inodes if known else deque([self._inode_of(path)], _FORMER))
         before = {(path, rule.exclude) for path, rule in self._rules.items()}
         after = set(wanted.items())
+        self._inherited = {}
         self._enforce(rules)
         return sorted(path for path, _ in after - before), sorted(path for path, _ in before - after)
+
+    def resume(self, include: Iterable[Path], exclude: Iterable[Path], *, forget: bool) -> None:
+        """Watch these names in a map that another process filled; unless ``forget``, also what it watched.
+
+        That is what bore one of the names before, as a rotated log that is still written to. A name that is
+        not there any more is left to what the map says.
+        """
+        if not forget:
+            there = {self._inode(key): verdict.value for key, verdict in self._table.items()}
+            self._inherited = {inode: verdict == _EXCLUDE for inode, verdict in there.items()}
+        wanted = {**dict.fromkeys(exclude, True), **dict.fromkeys(include, False)}
+        rules = {}
+        for path, excluded in wanted.items():
+            inode = self._inode_there(path)
+            rules[path] = _Rule(excluded, deque([inode] if inode else (), _FORMER))
+        self._enforce(rules)
 
     def follow_names(self) -> list[Path]:
         """Watch what stands now where another file was named; returns the names of which that was so.
@@ -113,13 +137,15 @@ class Watches:
     def list(self) -> list[Watched]:
         """Every rule, in the order of names."""
         return [
-            Watched(path, rule.exclude, rule.inodes[-1], self._inode_there(path) == rule.inodes[-1])
+            Watched(path, rule.exclude, inode, self._inode_there(path) == inode)
             for path, rule in sorted(self._rules.items())
+            for inode in [rule.inodes[-1] if rule.inodes else _NOTHING]
         ]
 
     def _enforce(self, rules: dict[Path, _Rule]) -> None:
         """Bring the map to what the rules say; no key that stays is ever missing from it."""
-        wanted = {inode: rule.exclude for rule in rules.values() for inode in rule.inodes}
+        wanted = dict(self._inherited)
+        wanted.update((inode, rule.exclude) for rule in rules.values() for inode in rule.inodes)
         if len(wanted) > _CAPACITY:
             raise ConfigError(f"{len(wanted)} files to watch: the kernel's map holds {_CAPACITY}")
         there = {self._inode(key): verdict.value for key, verdict in self._table.items()}

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 from fsmon_producer.identity import Session
+from fsmon_producer.journal import Journal
 from fsmon_producer.loader import CaptureSettings, load
 from fsmon_producer.pipeline import Pipeline
 from fsmon_producer.publish import Cluster, Publisher
@@ -24,7 +25,8 @@ def measure(cluster: Cluster, calls: Path, watched: Path, reads: int) -> list[st
         ring = Ring(capture.ring_fd, capture.ring_bytes, Cursor(*capture.read_cursor()))
         publisher = Publisher(cluster, _SESSION.host_id, _SESSION.id, ring.cursor)
         stop = Stop()
-        pipeline = Pipeline(capture, ring, publisher, _SESSION, stop, report_interval=5, drain_timeout=120)
+        journal = Journal(capture, ring, None, _SESSION)
+        pipeline = Pipeline(capture, journal, publisher, _SESSION, stop, report_interval=5, drain_timeout=120)
 
         def work() -> None:
             subprocess.run([str(calls), "file", str(file), str(reads)], check=True, stdout=subprocess.DEVNULL)

@@ -19,6 +19,7 @@ import fastavro
 from confluent_kafka import Producer
 from fsmon_producer import kafka
 from fsmon_producer.identity import Session
+from fsmon_producer.journal import Journal
 from fsmon_producer.pipeline import Pipeline
 from fsmon_producer.publish import Cluster, Publisher
 from fsmon_producer.stop import Stop
@@ -58,7 +59,8 @@ def ours(cluster: Cluster, events: int) -> Callable[[], None]:
     publisher = Publisher(cluster, SESSION.host_id, SESSION.id, ring.cursor)
     stop = Stop()
     stop.reason = "bench"  # asked to stop before it starts, it delivers what is in the ring and ends
-    pipeline = Pipeline(capture, ring, publisher, SESSION, stop, report_interval=5, drain_timeout=120)
+    journal = Journal(capture, ring, None, SESSION)
+    pipeline = Pipeline(capture, journal, publisher, SESSION, stop, report_interval=5, drain_timeout=120)
 
     def run() -> None:
         assert pipeline.run() == 0

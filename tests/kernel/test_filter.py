@@ -183,7 +183,7 @@ def test_ignored_pid(tmp_path: Path, watching: Callable[..., Watch]) -> None:
     watch = watching(tmp_path)
     watch.events()
     with subprocess.Popen(["sh"], stdin=subprocess.PIPE, cwd=tmp_path) as shell:
-        watch.capture.ignore(shell.pid)
+        watch.capture.ignore([os.getpid(), shell.pid])
         shell.communicate(b"echo x > f\n")
     subprocess.run(["sh", "-c", "echo x > g"], cwd=tmp_path, check=True)
     assert {event["path"] for event in watch.events()} == {str(tmp_path / "g")}

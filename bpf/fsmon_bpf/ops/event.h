@@ -56,7 +56,13 @@ static __always_inline u32 is_wanted(u32 op) {
 
 static __always_inline u32 is_ignored(void) {
     u32 pid = bpf_get_current_pid_tgid() >> 32;
-    return ignored.lookup(&pid) != 0;
+    u64 *started = ignored.lookup(&pid);
+    if (!started || !*started) return started != 0;
+    void *task = (void *)bpf_get_current_task_btf();
+    u64 leader = 0, start = 0;
+    LOAD64(leader, task, TASK_GROUP_LEADER);
+    LOAD64(start, leader, TASK_START_BOOTTIME);
+    return start / NS_A_TICK == *started;
 }
 
 /* fifo 1, char 2, directory 4, block 6, regular 8, symlink 10, socket 12 become the schema's 1 to 7. */

@@ -32,6 +32,7 @@ def main() -> None:
         return capture
 
     loader.load = load  # type: ignore[assignment]
+    vars(service)["kept"] = lambda *_: None  # there is no kernel to pin anything in
     vars(service)["Ring"] = lambda *_: FakeRing(capture)
     cli.main()
 

@@ -5,20 +5,25 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import fastavro
 from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 from fsmon_producer import kafka
 from fsmon_producer.identity import Session
+from fsmon_producer.journal import Journal
+from fsmon_producer.pins import Identity
 from fsmon_producer.pipeline import Pipeline
 from fsmon_producer.publish import Cluster, Publisher
+from fsmon_producer.spool import Spool
 from fsmon_producer.stop import Stop
 from fsmon_schemas.framing import split_frame
 from fsmon_schemas.schema import CAPTURE_REPORT, FILE_EVENT
 from unit.producer.fake_capture import FakeCapture, FakeRing
 
 SESSION = Session("host-a", 4_611_686_018_427_387_905, "boot", 1_700_000_000_000_000, "name", "6.1")
+IDENTITY = Identity(SESSION, "", "tracepoint", 0, "", "", FILE_EVENT.text, (), (), {})
 
 
 class ProducingHost:
@@ -35,15 +40,19 @@ class ProducingHost:
         drain_timeout: float = 10.0,
         report_interval: float = 0.5,
         capture: FakeCapture | None = None,
+        spool: Path | None = None,
+        spool_bytes: int = 1 << 30,
     ) -> None:
         self.capture = capture or FakeCapture(ring_bytes)
         self.ring = FakeRing(self.capture)
-        cluster = Cluster(bootstrap, topics.events, topics.reports, registry, kafka or {})
-        self.publisher = Publisher(cluster, SESSION.host_id, SESSION.id, self.ring.cursor)
+        self.spool = Spool(spool, spool_bytes, lambda: IDENTITY) if spool else None
+        self.journal = Journal(self.capture, self.ring, self.spool, SESSION)
+        self.cluster = Cluster(bootstrap, topics.events, topics.reports, registry, kafka or {})
+        self.publisher = Publisher(self.cluster, SESSION.host_id, SESSION.id, self.journal.start)
         self.stop_request = Stop()
         self.pipeline = Pipeline(
             self.capture,
-            self.ring,
+            self.journal,
             self.publisher,
             SESSION,
             self.stop_request,

@@ -8,7 +8,12 @@ from pathlib import Path
 import pytest
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
 from fix_kafka import Topics
-from integration.producer.producing_host import ProducingHost, arrived, wait_until
+from fsmon_producer.backlog import Backlog
+from fsmon_producer.publish import Publisher
+from fsmon_producer.ring import Cursor
+from fsmon_producer.spool import Spool
+from fsmon_producer.stop import Stop
+from integration.producer.producing_host import SESSION, Arrived, ProducingHost, arrived, wait_until
 from local.kafka import Kafka
 
 pytestmark = pytest.mark.services
@@ -112,3 +117,119 @@ def test_told_to_stop_while_the_broker_is_away_it_ends_in_time_and_says_what_is_
     assert host.capture.detached
     assert any(message.startswith("5 events were captured and not delivered") for message in warnings(caplog))
     assert any("last report" in message for message in warnings(caplog))
+
+
+def test_a_long_outage_goes_through_the_spool_in_order(
+    own_kafka: Kafka, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    host = ProducingHost(own_kafka.bootstrap, TOPICS, ring_bytes=1 << 16, spool=tmp_path / "spool").start()
+    for number in range(200):
+        host.capture.emit_event(pid=number)
+    wait_until(lambda: host.publisher.settled and host.publisher.acknowledged.cursor.seq == 200)
+    assert not any((tmp_path / "spool").iterdir())
+    own_kafka.stop()
+    emit_patiently(host, 200, 6000)
+    assert host.spool is not None
+    assert host.spool.size > 1 << 19
+    cpu = time.process_time()
+    time.sleep(3)
+    cpu = time.process_time() - cpu
+    own_kafka.start()
+    wait_until(lambda: host.publisher.acknowledged.cursor.seq == 6000)
+    emit_patiently(host, 6000, 6100)
+    assert host.stop() == 0
+    pids = [event.value["pid"] for event in in_order_of_first_arrival(own_kafka)]
+    assert pids == list(range(6100))
+    assert not any((tmp_path / "spool").iterdir())
+    assert host.capture.counted.lost["ring_full"].total() == 0
+    assert any("Kafka does not keep up" in message for message in warnings(caplog))
+    assert cpu < 0.3, f"{cpu:.2f} s of CPU in 3 s of waiting"
+
+
+def test_the_next_producer_delivers_what_the_killed_one_spooled(own_kafka: Kafka, tmp_path: Path) -> None:
+    own_kafka.stop()
+    killed = ProducingHost(own_kafka.bootstrap, TOPICS, ring_bytes=1 << 16, spool=tmp_path / "spool")
+    emitted = 0
+    while killed.spool is None or killed.spool.size < 1 << 18:
+        while killed.capture.emit_event(pid=emitted) is not None:
+            emitted += 1
+        killed.capture.counted.lost["ring_full"].clear()
+        killed.pipeline.tend()
+    # As if it were killed between sync and cursor: the ring has again what the spool has.
+    *_, (before, _), (_, _) = killed.capture.cursors
+    killed.capture.cursors.append((before, 0))
+    killed.publisher.close()
+    killed.ring.close()
+    own_kafka.start()
+    host = ProducingHost(
+        own_kafka.bootstrap, TOPICS, capture=killed.capture, spool=tmp_path / "spool"
+    ).start()
+    wait_until(lambda: host.publisher.acknowledged.cursor.seq == emitted)
+    assert host.stop() == 0
+    assert [event.value["pid"] for event in in_order_of_first_arrival(own_kafka)] == list(range(emitted))
+
+
+def test_a_full_spool_fills_the_ring_and_every_loss_is_counted(
+    own_kafka: Kafka, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    own_kafka.stop()
+    spool = tmp_path / "spool"
+    host = ProducingHost(own_kafka.bootstrap, TOPICS, ring_bytes=1 << 16, spool=spool, spool_bytes=1 << 17)
+    host.start()
+    taken = 0
+    deadline = time.monotonic() + 8
+    while time.monotonic() < deadline:
+        taken += host.capture.emit_event(pid=taken) is not None
+        time.sleep(0.0005)
+    lost = host.capture.counted.lost["ring_full"]["write"]
+    assert lost > 0
+    assert host.spool is not None
+    assert taken > host.spool.end > 500
+    assert any("the spool has reached its" in message for message in warnings(caplog))
+    own_kafka.start()
+    wait_until(lambda: host.publisher.acknowledged.cursor.seq == taken)
+    assert host.stop() == 0
+    assert [event.value["pid"] for event in in_order_of_first_arrival(own_kafka)] == list(range(taken))
+    last = arrived(own_kafka.bootstrap, TOPICS.reports, 1)[-1].value
+    assert (last["emitted"], last["lost"]) == (taken, {"ring_full": lost})
+
+
+def test_told_to_end_while_the_broker_is_away_it_leaves_all_to_the_spool(
+    own_kafka: Kafka, tmp_path: Path
+) -> None:
+    own_kafka.stop()
+    host = ProducingHost(own_kafka.bootstrap, TOPICS, drain_timeout=1.0, spool=tmp_path / "spool").start()
+    for number in range(100):
+        host.capture.emit_event(pid=number)
+    assert host.stop() == 0
+    assert host.capture.consumer == host.capture.producer
+    own_kafka.start()
+    spool = Spool(tmp_path / "spool", 1 << 30)
+    publisher = Publisher(host.cluster, SESSION.host_id, SESSION.id, Cursor(0, spool.first))
+    assert Backlog(spool, SESSION, publisher).deliver(Stop(), lambda: None)
+    publisher.close()
+    assert [event.value["pid"] for event in in_order_of_first_arrival(own_kafka)] == list(range(100))
+    last = arrived(own_kafka.bootstrap, TOPICS.reports, 1)[-1].value
+    assert (last["state"], last["emitted"], last["acked_seq"], last["acked_offset"]) == (
+        "ended",
+        100,
+        100,
+        99,
+    )
+    assert not (tmp_path / "spool").exists()
+
+
+def emit_patiently(host: ProducingHost, start: int, stop: int) -> None:
+    """Let the kernel lose none."""
+    for number in range(start, stop):
+        while host.capture.emit_event(pid=number) is None:
+            host.capture.counted.lost["ring_full"].clear()
+            time.sleep(0.01)
+
+
+def in_order_of_first_arrival(kafka: Kafka) -> list[Arrived]:
+    """Without what was sent again; in the topic's order, which must be that of seq."""
+    first = {event.value["seq"]: event for event in reversed(arrived(kafka.bootstrap, TOPICS.events, 2))}
+    events = sorted(first.values(), key=lambda event: event.offset)
+    assert [event.value["seq"] for event in events] == list(range(len(events)))
+    return events

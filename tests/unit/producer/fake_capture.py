@@ -77,6 +77,7 @@ class FakeCapture:
     """The kernel's half of a ring: writes records, wakes the reader as the kernel does."""
 
     backend = "tracepoint"
+    pinned = None
 
     def __init__(self, ring_bytes: int = 1 << 16) -> None:
         self.ring_bytes = ring_bytes

@@ -1,0 +1,194 @@
+"""What the ring cannot hold while the broker is away: events of one session on disk, first in first out.
+
+A directory of segments, bounded in bytes. When ``append`` returns its events are synced: only then may the
+ring be released. Acknowledged events go by whole segments; after a restart the rest of one is sent again.
+"""
+
+import contextlib
+import errno
+import logging
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+from fsmon_schemas.errors import FatalError, FsmonError
+from fsmon_schemas.schema import Schema
+
+from fsmon_producer.config import Config
+from fsmon_producer.identity import Session
+from fsmon_producer.pins import Identity
+from fsmon_producer.segment import Segment
+from fsmon_producer.state import must_be_ours
+
+_log = logging.getLogger(__name__)
+_SEGMENT_BYTES = 16 << 20
+_FRAME_BYTES = 20  # at most, around a record: a block's count and length, and its marker
+_NAME = re.compile(r"\d{20}\.avro")
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
+_REPORT = "last-report"
+
+
+class SpoolFullError(FsmonError):
+    """Nothing more goes in: the bound is reached, or the disk refuses."""
+
+
+class Spool:
+    """One session's. Not thread-safe."""
+
+    def __init__(self, directory: Path, limit: int, identity: Callable[[], Identity] | None = None) -> None:
+        """``limit`` in bytes, of this session. Without ``identity`` it can be read only.
+
+        ConfigError where the directory is not ours alone.
+        """
+        self.directory = directory
+        self._limit = limit
+        self._identity = identity
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        must_be_ours(directory)
+        self._fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        self._segments: list[Segment] = []
+        names = os.listdir(self._fd)  # noqa: PTH208 - of the descriptor, whatever the name stands for now
+        for name in sorted(name for name in names if _NAME.fullmatch(name)):
+            segment = Segment(self._fd, int(name[:20]))
+            if not segment.recover():
+                _log.warning("%s: its end was torn and is cut off at seq %d", directory / name, segment.end)
+            if segment.end > segment.first:
+                self._segments.append(segment)
+            else:
+                segment.remove()
+        self._reading, self._position, self._next = 0, 0, self.first
+
+    @property
+    def empty(self) -> bool:
+        """Whether everything that was in it is acknowledged."""
+        return not self._segments
+
+    @property
+    def first(self) -> int:
+        """The oldest seq in it; 0 where it is empty."""
+        return self._segments[0].first if self._segments else 0
+
+    @property
+    def end(self) -> int:
+        """The seq that follows the newest in it."""
+        return self._segments[-1].end if self._segments else 0
+
+    @property
+    def size(self) -> int:
+        """Bytes on the disk."""
+        return sum(segment.size for segment in self._segments)
+
+    @property
+    def unread(self) -> int:
+        """Events that ``read`` has not given yet."""
+        return self.end - self._next
+
+    @property
+    def identity(self) -> Identity | None:
+        """Whose events these are, as the newest segment says; FatalError where that cannot be read."""
+        try:
+            return Identity.of_json(self._segments[-1].metadata) if self._segments else None
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise FatalError(f"{self.directory}: whose events these are cannot be read ({error})") from error
+
+    def append(self, first: int, bodies: list[bytes]) -> None:
+        """Take the stamped bodies of seqs from ``first`` on, and return when they are on the disk.
+
+        SpoolFullError leaves it as it was.
+        """
+        assert self._identity is not None
+        if not self._segments:
+            self._reading, self._position, self._next = 0, 0, first
+        elif first != self.end:
+            raise AssertionError(f"seq {first} after {self.end}: the spool would have a hole")
+        try:
+            if self.size + sum(map(len, bodies)) + _FRAME_BYTES * len(bodies) > self._limit:
+                raise SpoolFullError(f"the spool has reached its {self._limit >> 10} KiB")
+            if not self._segments or self._segments[-1].size > _SEGMENT_BYTES:
+                identity = self._identity()
+                schema = Schema(identity.schema).parsed
+                self._segments.append(Segment.create(self._fd, first, schema, identity.as_json()))
+            self._segments[-1].append(bodies)
+            self._segments[-1].sync()
+        except OSError as error:
+            if error.errno not in _NO_ROOM:
+                raise
+            self._drop_empty()
+            raise SpoolFullError(f"the disk takes no more of the spool: {error.strerror}") from error
+
+    def _drop_empty(self) -> None:
+        if self._segments and self._segments[-1].end == self._segments[-1].first:
+            self._segments.pop().remove()
+
+    def read(self, most: int) -> tuple[int, list[bytes]]:
+        """The next events, at most that many, and the seq of the first."""
+        segment = self._segments[self._reading]
+        if self._next == segment.end and self._reading + 1 < len(self._segments):
+            self._reading, self._position = self._reading + 1, 0
+            segment = self._segments[self._reading]
+        first = self._next
+        bodies, self._position = segment.read(self._position, most)
+        self._next += len(bodies)
+        return first, bodies
+
+    def rewind(self, seq: int) -> None:
+        """Read from ``seq`` on, which is in it or its end."""
+        self._reading = max(0, sum(segment.first <= seq for segment in self._segments) - 1)
+        self._position, self._next = 0, self._segments[self._reading].first
+        while self._next < seq:
+            self.read(seq - self._next)
+
+    def release(self, seq: int) -> None:
+        """Remove segments of which everything lies before ``seq``: it was acknowledged."""
+        while self._segments and self._segments[0].end <= seq:
+            self._segments.pop(0).remove()
+            self._reading -= 1
+        if self._reading < 0:  # the one that was read from, to its end
+            self._reading, self._position, self._next = 0, 0, self.first
+
+    def close(self) -> None:
+        """Let go of the files; they stay."""
+        for segment in self._segments:
+            segment.close()
+        self._segments = []
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def remove(self) -> None:
+        """Delete it, whatever is in it."""
+        self.release(self.end)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(_REPORT, dir_fd=self._fd)
+        self.close()
+        self.directory.rmdir()
+
+    def keep_report(self, body: bytes) -> None:
+        """Keep the session's last report, to be sent when all events are."""
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+        file = os.open(_REPORT, flags, 0o600, dir_fd=self._fd)
+        try:
+            os.write(file, body)
+            os.fsync(file)
+        finally:
+            os.close(file)
+
+    @property
+    def report(self) -> bytes | None:
+        """The report that was kept."""
+        try:
+            file = os.open(_REPORT, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self._fd)
+        except FileNotFoundError:
+            return None
+        with os.fdopen(file, "rb") as stream:
+            return stream.read()
+
+
+def spool_of(
+    spools: Path, session: Session, config: Config, identity: Callable[[], Identity]
+) -> Spool | None:
+    """The session's own; None where the configuration wants none."""
+    if not config.spool_size:
+        return None
+    return Spool(spools / f"{session.id:x}", config.spool_size, identity)

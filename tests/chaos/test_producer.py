@@ -1,0 +1,68 @@
+"""kill -9 of the producer at random moments under 10,000 events a second from the real kernel."""
+
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from chaos.rounds import Rounds
+from e2e.host import Load, new_host
+from local.deployment import Deployment
+from local.process import stop_all
+
+pytestmark = [pytest.mark.services, pytest.mark.kernel]
+_KILLS = 2  # a round
+_FULL = "--ring-size=256K"  # a fifth of a second of this load
+
+
+@pytest.fixture(scope="module")
+def fsmon(state_dir: Path) -> Iterator[Deployment]:
+    directory = state_dir / "chaos-producer"
+    deployment = Deployment(directory)
+    deployment.prepare()
+    deployment.start_consumers(3)
+    yield deployment
+    deployment.stop()
+    stop_all(directory)
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+def test_killed_while_the_ring_has_room(fsmon: Deployment, rounds: Rounds) -> None:
+    """Nothing lost, nothing twice, one session."""
+    for this in rounds:
+        dice = this.dice
+        with new_host(fsmon) as host:
+            host.start()
+            load, begun = Load(host.watched), time.monotonic()
+            for _ in range(_KILLS):
+                time.sleep(dice.uniform(0.05, 1.5))
+                fsmon.producer.kill()
+                time.sleep(dice.choice((0, dice.uniform(0, 1))))
+                host.start()
+            turns, took = load.stop(), time.monotonic() - begun
+            fsmon.stop_producer()
+            host.must_have(turns)
+            assert host.sessions() == [("ended", "SIGINT")]
+            this.figures |= {"events": 3 * turns, "rate": round(3 * turns / took)}
+
+
+def test_killed_until_the_ring_is_full(fsmon: Deployment, rounds: Rounds) -> None:
+    """What was lost is what was counted, exactly."""
+    for this in rounds:
+        dice = this.dice
+        with new_host(fsmon) as host:
+            host.start(_FULL, "--spool-size=0")
+            load = Load(host.watched)
+            for _ in range(_KILLS):
+                time.sleep(dice.uniform(0.05, 1))
+                fsmon.producer.kill()
+                time.sleep(dice.uniform(0.5, 2))
+                host.start(_FULL, "--spool-size=0")
+            turns = load.stop()
+            fsmon.stop_producer()
+            assert fsmon.audit(settle_seconds=90) == 0
+            lost = host.reported("(lost ->> 'ring_full')::bigint")
+            assert (host.stored() + lost, host.reported("emitted")) == (3 * turns, host.stored())
+            assert lost > 1000
+            this.figures |= {"events": 3 * turns, "lost": lost}

@@ -11,6 +11,7 @@ MS_BIND, MS_REC, MS_PRIVATE = 4096, 1 << 14, 1 << 18
 MNT_DETACH = 2
 CLONE_NEWNS = 0x00020000
 DIRECTORIES = 40  # held open at a time
+DEEPEST = 160  # levels, and 30 more: of what lies deeper than 256 a capture reports everything
 ENDINGS = (b"", b" (deleted)", b"\n", "漢".encode(), b"\xff\xfe", b"\\", b'"')
 
 
@@ -33,6 +34,7 @@ class Wanderer:
             raise OSError(ctypes.get_errno(), "no mount namespace of our own")
         # Through the first one files are reached in the mounts of the namespace that was left.
         self._directories = [outside, os.open(start, os.O_PATH | os.O_DIRECTORY)]
+        self._depths = dict.fromkeys(self._directories, 0)
         self._is_jailed = False
         self.done: dict[str, int] = {}
 
@@ -65,10 +67,11 @@ class Wanderer:
         return name if name not in (b".", b"..") else b"dots"
 
     def _somewhere(self) -> int:
-        return self._random.choice(self._directories)
+        return self._random.choice([fd for fd in self._directories if self._depths[fd] < DEEPEST])
 
-    def _keep(self, fd: int) -> None:
+    def _keep(self, fd: int, depth: int) -> None:
         self._directories.append(fd)
+        self._depths[fd] = depth
         if len(self._directories) > DIRECTORIES:
             os.close(self._directories.pop(self._random.randrange(1, DIRECTORIES)))
 
@@ -79,7 +82,7 @@ class Wanderer:
         return where, name
 
     def _enter(self, where: int, name: bytes) -> bool:
-        self._keep(os.open(name, os.O_PATH | os.O_DIRECTORY, dir_fd=where))
+        self._keep(os.open(name, os.O_PATH | os.O_DIRECTORY, dir_fd=where), self._depths[where] + 1)
         return True
 
     def _descend(self) -> bool:
@@ -94,7 +97,9 @@ class Wanderer:
     def _rename(self) -> bool:
         where, name = self._fresh()
         self._enter(where, name)
-        os.rename(name, self._name(), src_dir_fd=where, dst_dir_fd=self._somewhere())
+        to = self._somewhere()
+        os.rename(name, self._name(), src_dir_fd=where, dst_dir_fd=to)
+        self._depths[self._directories[-1]] = self._depths[to] + 1
         return True
 
     def _bind(self) -> bool:

@@ -169,6 +169,9 @@ class FakeCapture:
     def follow_names(self) -> list[Path]:
         return []
 
+    def resolve(self) -> None:
+        pass
+
     def detach(self) -> None:
         self.detached = True
 

@@ -47,7 +47,7 @@ HOOKS = (
     Hook("file_permission", ("read", "write", "fallocate", "readdir", "clone"), _FILE),
     Hook("file_truncate", ("truncate",), _FILE, instead="path_truncate"),  # since 6.2
     Hook("file_ioctl", ("setflags",), _FILE),
-    Hook("file_ioctl_compat", ("setflags",), _FILE, instead="file_ioctl"),  # since 6.8
+    Hook("file_ioctl_compat", ("setflags",), _FILE, instead="file_ioctl"),  # since 6.8, and 6.1.76
     Hook("inode_file_setattr", ("setflags",), instead="file_ioctl"),  # since 6.17
     Hook("mmap_file", ("mmap",), _FILE),
     Hook("file_mprotect", ("mprotect",), ("vma", "*VMA_FILE", "+FILE_PATH")),

@@ -28,7 +28,7 @@ _SINCE_6_8 = (
 _D_PATH = {"6.1": {"file_open", "mmap_file", "file_ioctl", "bprm_check_security", "sb_mount"}}
 _D_PATH["6.12"] = {*_D_PATH["6.1"], *_SINCE_6_8}
 _MISSING = {
-    "6.1": {"file_truncate", "file_ioctl_compat", "inode_file_setattr", "inode_set_acl", "inode_remove_acl"},
+    "6.1": {"file_truncate", "inode_file_setattr", "inode_set_acl", "inode_remove_acl"},
     "6.12": {"inode_file_setattr"},
 }
 # btf_allowlist_d_path in kernel/trace/bpf_trace.c names these functions

@@ -102,10 +102,12 @@ class Control:
     def _converse(self, connection: socket.socket) -> Message:
         credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
         _, uid, _ = struct.unpack("3i", credentials)
+        with connection.makefile("rb") as stream:
+            line = stream.readline(
+                _LONGEST_REQUEST
+            )  # of strangers, too: who still writes would not read the answer
         if uid not in (0, os.geteuid()):
             return {"error": f"uid {uid} may not change what is watched"}
-        with connection.makefile("rb") as stream:
-            line = stream.readline(_LONGEST_REQUEST)
         try:
             request = json.loads(line)
         except (ValueError, RecursionError) as error:

@@ -197,7 +197,7 @@ def test_another_user_is_refused_whatever_the_modes_say() -> None:
         Path(place, "it.sock").chmod(0o666)
         code = (
             "import socket, sys; s = socket.socket(socket.AF_UNIX); s.connect(sys.argv[1]); "
-            "s.send(b'{}'); print(s.recv(999))"
+            "s.send(b'{}\\n'); print(s.recv(999))"
         )
         other = subprocess.run(
             ["/usr/bin/python3", "-ISc", code, f"{place}/it.sock"],

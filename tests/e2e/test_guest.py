@@ -26,7 +26,7 @@ SCRIPT = """
         sleep 0.5
     done
     "$1/driver" absolute /tmp/ground /tmp/ground "$2" > /run/vm/expected
-    kill -TERM $!
+    kill -INT $!
     wait $! || { cat /run/vm/producer.log >&2; exit 1; }
 """
 

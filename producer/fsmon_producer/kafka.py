@@ -109,6 +109,8 @@ def producer_settings(bootstrap_servers: str, extra: Mapping[str, str], largest_
         "enable.gapless.guarantee": True,
         "message.timeout.ms": 0,
         "allow.auto.create.topics": False,
+        # A topic deleted just after we looked it up would be waited for in silence for 30 s; so it is told.
+        "topic.metadata.propagation.max.ms": 5000,
         # A broker holds a whole batch, not one message, against max.message.bytes (KIP-74).
         "batch.size": min(1_000_000, largest_message),
         "message.max.bytes": max(1_000_000, largest_message),

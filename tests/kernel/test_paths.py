@@ -23,7 +23,7 @@ from vm.scale import scaled
 
 from .wanderer import Wanderer
 
-pytestmark = [pytest.mark.kernel, pytest.mark.vm]
+pytestmark = [pytest.mark.kernel, pytest.mark.vm_once]
 
 PATHS = 10_000
 PATHS_A_PROCESS = 200

@@ -15,7 +15,7 @@ from .conftest import Shared, Watch
 pytestmark = pytest.mark.kernel
 
 
-@pytest.mark.vm
+@pytest.mark.vm_once
 def test_every_operation_answers_and_nothing_of_it_is_left(
     shared: Shared, watching: Callable[..., Watch], tmp_path: Path
 ) -> None:

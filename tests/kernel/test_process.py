@@ -10,7 +10,7 @@ import pytest
 
 from .conftest import Ground, Watch
 
-pytestmark = [pytest.mark.kernel, pytest.mark.vm]
+pytestmark = [pytest.mark.kernel, pytest.mark.vm_once]
 
 ID = "0123456789abcdef" * 4
 CREATES = ("create", "open")

@@ -23,7 +23,7 @@ def must_not_have_grown(backend: str, found: verifier.Figures) -> None:
     assert {name: (agreed[name], now) for name, now in found.items() if now > agreed[name] * 1.25} == {}
 
 
-@pytest.mark.vm
+@pytest.mark.vm_once
 def test_no_program_grows_by_more_than_a_quarter(tmp_path: Path, watching: Callable[..., Watch]) -> None:
     capture = watching(tmp_path).capture
     must_not_have_grown(capture.backend, verifier.figures(capture))

@@ -48,7 +48,7 @@ def test_a_topic_that_is_deleted_and_made_again_gets_the_rest(
     delete(kafka, topics)
     for number in range(100, 300):
         host.capture.emit_event(pid=number)
-    wait_until(lambda: told(caplog, f"topic {topics.events} does not exist"))
+    wait_until(lambda: told(caplog, f"topic {topics.events} does not exist"), 60)
     assert host.capture.consumer < host.capture.producer
     recreate(kafka, topics, topics.partitions)
     wait_until(lambda: host.publisher.acknowledged.cursor.seq == 300, 60)
@@ -68,9 +68,9 @@ def test_a_topic_made_again_with_fewer_partitions_is_told_and_waited_for(
     wait_until(lambda: host.publisher.acknowledged.cursor.seq == 1)
     delete(kafka, topics)
     host.capture.emit_event(pid=1)
-    wait_until(lambda: told(caplog, f"topic {topics.events} does not exist"))
+    wait_until(lambda: told(caplog, f"topic {topics.events} does not exist"), 60)
     recreate(kafka, topics, partition)
-    wait_until(lambda: told(caplog, f"has {partition} partitions, and this session belongs to {partition}"))
+    wait_until(lambda: told(caplog, f"has {partition} partitions, and this session belongs to {partition}"), 60)
     admin = AdminClient({"bootstrap.servers": kafka.bootstrap})
     admin.create_partitions([NewPartitions(topics.events, partition + 1)])[topics.events].result(30)
     wait_until(lambda: host.publisher.acknowledged.cursor.seq == 2, 60)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import uuid
@@ -153,13 +154,13 @@ def test_the_whole_way_needs_no_more_than_the_documented_rights(secured: Secured
     )
     producer.launch(
         [SCRIPTS / "fsmon-producer", "run", "--watch", watched, "--report-interval", "1"],
-        secured.environment("producer"),
+        secured.environment("producer") | {"FSMON_STATE_DIR": str(tmp_path / "state")},
     )
     try:
         producer.wait(lambda: "capturing" in producer.log.read_text(), 60)
         for number in range(50):
             (watched / f"file-{number}").write_text("x")
-        assert producer.stop(30) == 0, producer.log.read_text()
+        assert producer.stop(30, polite=signal.SIGINT) == 0, producer.log.read_text()
         reader = secured.environment("consumer", dsn=secured.dsn("reader"))
         found = secured.run(reader, "fsmon-consumer", "audit", "--settle", "30", "--format", "json")
         assert found.returncode == 0, found.stderr + consumer.log.read_text()

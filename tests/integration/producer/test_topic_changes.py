@@ -70,7 +70,9 @@ def test_a_topic_made_again_with_fewer_partitions_is_told_and_waited_for(
     host.capture.emit_event(pid=1)
     wait_until(lambda: told(caplog, f"topic {topics.events} does not exist"), 60)
     recreate(kafka, topics, partition)
-    wait_until(lambda: told(caplog, f"has {partition} partitions, and this session belongs to {partition}"), 60)
+    wait_until(
+        lambda: told(caplog, f"has {partition} partitions, and this session belongs to {partition}"), 60
+    )
     admin = AdminClient({"bootstrap.servers": kafka.bootstrap})
     admin.create_partitions([NewPartitions(topics.events, partition + 1)])[topics.events].result(30)
     wait_until(lambda: host.publisher.acknowledged.cursor.seq == 2, 60)

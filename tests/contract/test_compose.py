@@ -12,7 +12,7 @@ from local import kafka, registry
 _COMPOSE = Path(__file__).resolve().parents[2] / "compose"
 _FILE = _COMPOSE / "compose.yaml"
 _KNOWN = {"build", "command", "configs", "depends_on", "deploy", "environment", "healthcheck", "image"} | {
-    "pid", "ports", "privileged", "restart", "stop_grace_period", "volumes",
+    "pid", "ports", "privileged", "restart", "stop_grace_period", "stop_signal", "volumes",
 }  # fmt: skip
 
 
@@ -56,6 +56,7 @@ def test_the_producer_can_see_the_host(services: dict[str, Any]) -> None:
     assert producer["privileged"] is True
     assert producer["pid"] == "host"
     assert "/sys:/sys" in producer["volumes"]
+    assert producer["stop_signal"] == "SIGINT"  # SIGTERM would leave capture to pins that end with the container
 
 
 def test_versions_are_those_of_the_local_services(services: dict[str, Any]) -> None:

@@ -56,7 +56,7 @@ def test_the_producer_can_see_the_host(services: dict[str, Any]) -> None:
     assert producer["privileged"] is True
     assert producer["pid"] == "host"
     assert "/sys:/sys" in producer["volumes"]
-    assert producer["stop_signal"] == "SIGINT"  # SIGTERM would leave capture to pins that end with the container
+    assert producer["stop_signal"] == "SIGINT"  # pins end with the container
 
 
 def test_versions_are_those_of_the_local_services(services: dict[str, Any]) -> None:

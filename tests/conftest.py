@@ -9,6 +9,7 @@ import pytest
 from local.places import TESTS
 from local.process import stop_all
 
+pytest.register_assert_rewrite("e2e.host")
 pytest_plugins = ["fix_kafka", "fix_registry", "fix_postgres", "fix_secure"]
 
 

@@ -22,6 +22,7 @@ from typing import Any
 
 from fsmon_producer import bpf_syscall, bpffs
 from fsmon_producer.identity import Session
+from fsmon_producer.settings import Setting, Settings
 from fsmon_producer.tables import Table
 
 _IDENTITY_BYTES = 64 << 10
@@ -87,6 +88,12 @@ class Pinned:
     def _remember(self, identity: Identity) -> None:
         self.identity = identity
         bpf_syscall.update(self._value, bytes(4), self.identity.as_json().ljust(_IDENTITY_BYTES, b"\0"))
+
+    def take_turn(self) -> None:
+        """As of programs.Capture, for one that is not taken over."""
+        objects = self.objects()
+        Settings(objects).set(Setting.GENERATION, self.identity.session.id)
+        objects.cleanup()
 
     def objects(self) -> "PinnedObjects":
         """Everything, opened."""

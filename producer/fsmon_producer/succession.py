@@ -71,6 +71,11 @@ def begin(config: Config, session: Session, pins: Pins | None) -> Begun:
     current = next((one for one in pinned if one.identity.session.id == turn and one.attached), None)
     ending = [one for one in pinned if one is not current]
     why = _difference(current.identity, wanted) if current is not None else ""
+    if current is not None and any(one.attached for one in ending):
+        # The run before this one may have been killed while it handed over: complete that, or what is
+        # attached last goes on waiting for what a detached one leaves to it, and nothing is reported.
+        time.sleep(_HANDING_OVER)
+        current.take_turn()
     for one in ending:
         one.unpin_links()
     if current is not None and not why:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from e2e.host import PRODUCER, Host, Load, new_host
+from fsmon_producer.pins import Pins
 from local.deployment import Deployment
 from local.process import stop_all
 
@@ -44,8 +45,9 @@ def test_kill_while_it_starts(host: Host) -> None:
     load = Load(host.watched)
     host.fsmon.producer.kill()
     for number in range(6):
-        # Another ring each time: a new session is loaded, pinned, and takes its turn.
-        size = ("1M", "2M")[number % 2]
+        # Another ring each time: a new session is loaded, pinned, and takes its turn. None that fills,
+        # should it be the one in charge until the last start.
+        size = ("128M", "256M")[number % 2]
         starting = subprocess.Popen(
             [*command, f"--ring-size={size}"], env=environment, stderr=subprocess.DEVNULL
         )
@@ -56,6 +58,30 @@ def test_kill_while_it_starts(host: Host) -> None:
     turns = load.stop()
     host.fsmon.stop_producer()
     host.must_have(turns)
+
+
+@pytest.mark.parametrize("size", ["128M", "256M"])
+def test_kill_between_giving_the_turn_and_taking_it(host: Host, size: str) -> None:
+    """The next start goes on with the capture that has the turn (128M), or has another (256M)."""
+    host.start()
+    load = Load(host.watched)
+    host.fsmon.producer.kill()
+    pins = Pins(host.fsmon.directory / "producer" / "bpf")
+    turn = pins.turn()
+    environment = {**host.fsmon.environment, "FSMON_HOST_ID": host.host_id}
+    command = [str(PRODUCER), "run", f"--watch={host.watched}", "--ring-size=128M"]
+    starting = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
+    while pins.turn() == turn:
+        time.sleep(0.01)
+        assert starting.poll() is None
+    starting.kill()
+    starting.wait()
+    time.sleep(0.5)
+    host.start(f"--ring-size={size}")
+    turns = load.stop()
+    host.fsmon.stop_producer()
+    host.must_have(turns)
+    assert len(host.sessions()) == (2 if size == "128M" else 3)
 
 
 def test_a_stopped_producer_leaves_capture_going(host: Host) -> None:

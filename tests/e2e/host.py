@@ -12,7 +12,7 @@ from local.deployment import Deployment, number_of
 from local.process import stop_all
 
 PRODUCER = Path(sys.executable).parent / "fsmon-producer"
-# Three events a turn, some 10,000 a second, until its standard input ends; prints the turns.
+# Three events a turn until its standard input ends; prints the turns.
 _LOAD = """
 import os, select, sys, time
 turns, begun = 0, time.monotonic()
@@ -24,18 +24,21 @@ while not select.select([0], [], [], 0)[0]:
         os.close(descriptor)
         os.unlink(name)
         turns += 1
-    time.sleep(max(0, begun + turns / 3400 - time.monotonic()))
+    time.sleep(max(0, begun + turns / int(sys.argv[2]) - time.monotonic()))
 print(turns)
 """
 OPERATIONS = ("create", "write", "unlink")
 
 
 class Load:
-    """Operations in ``directory`` until ``stop``, which tells how many turns of them there were."""
+    """Operations in ``directory`` until ``stop``, which tells how many turns of them there were.
 
-    def __init__(self, directory: Path) -> None:
+    ``rate``: turns a second, at most; by default some 10,000 events.
+    """
+
+    def __init__(self, directory: Path, rate: int = 3400) -> None:
         self._process = subprocess.Popen(
-            ["/usr/bin/python3", "-ISc", _LOAD, directory],
+            ["/usr/bin/python3", "-ISc", _LOAD, directory, str(rate)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

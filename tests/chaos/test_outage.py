@@ -1,6 +1,5 @@
 """Kafka away, in the long form for longer than any time-out of clients: a spool with room, one without."""
 
-import shutil
 import signal
 import time
 from collections.abc import Iterator
@@ -8,9 +7,9 @@ from pathlib import Path
 
 import pytest
 from chaos.rounds import Rounds
-from e2e.host import PRODUCER, Host, Load, new_host
+from e2e.host import PRODUCER, Host, Load, deployed, new_host
 from local.deployment import Deployment
-from local.process import Process, stop_all
+from local.process import Process
 
 pytestmark = [pytest.mark.services, pytest.mark.kernel]
 # Seconds. The longest default of librdkafka and Kafka is 5 min (delivery, poll interval, age of metadata).
@@ -20,14 +19,8 @@ TURNS = 1000  # a second, on each host
 
 @pytest.fixture(scope="module")
 def fsmon(state_dir: Path) -> Iterator[Deployment]:
-    directory = state_dir / "chaos-outage"
-    deployment = Deployment(directory)
-    deployment.prepare()
-    deployment.start_consumers(2)
-    yield deployment
-    deployment.stop()
-    stop_all(directory)
-    shutil.rmtree(directory, ignore_errors=True)
+    with deployed(state_dir / "chaos-outage", consumers=2) as deployment:
+        yield deployment
 
 
 def started(fsmon: Deployment, host: Host) -> Process:

@@ -1,5 +1,6 @@
 """A host whose producer may be killed, and operations on it that are counted; every part real."""
 
+import shutil
 import subprocess
 import sys
 import uuid
@@ -107,6 +108,18 @@ class Host:
                 "SELECT state, end_reason FROM reports WHERE host_id = %s ORDER BY session_start",
                 (self.host_id,),
             ).fetchall()
+
+
+@contextmanager
+def deployed(directory: Path, consumers: int) -> Iterator[Deployment]:
+    """Services with topics, tables and consumers below ``directory``; nothing of it is left behind."""
+    deployment = Deployment(directory)
+    deployment.prepare()
+    deployment.start_consumers(consumers)
+    yield deployment
+    deployment.stop()
+    stop_all(directory)
+    shutil.rmtree(directory, ignore_errors=True)
 
 
 @contextmanager

@@ -22,7 +22,7 @@ from fsmon_consumer.registry import WriterSchemas
 from fsmon_consumer.store import Database
 from fsmon_schemas import FILE_EVENT
 from fsmon_schemas.framing import single_object_prefix, split_frame
-from generator import SimulatedHost
+from simulated_host import SimulatedHost
 
 _BATCH = 20_000
 _TYPES = {"timestamp with time zone": "timestamptz", "bigint": "int8", "boolean": "bool"}

@@ -31,7 +31,7 @@ from fsmon_schemas import CAPTURE_REPORT, FILE_EVENT
 from fsmon_schemas.errors import FsmonError
 from fsmon_schemas.framing import confluent_prefix, single_object_prefix, split_frame
 from fsmon_schemas.registry import RegistryClient
-from generator import SimulatedHost
+from simulated_host import SimulatedHost
 from unit.producer.fake_capture import body
 
 SECONDS = float(os.environ.get("FSMON_FUZZ_SECONDS", "3"))

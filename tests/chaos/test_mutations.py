@@ -11,8 +11,8 @@ from chaos.scene import Scene, scene
 from chaos.verify import assert_sums, resident
 from fsmon_schemas import CAPTURE_REPORT
 from fsmon_schemas.framing import single_object_prefix
-from generator import SimulatedHost
 from integration.consumer.running import wait_until
+from simulated_host import SimulatedHost
 
 pytestmark = pytest.mark.services
 MUTATED = 3_000  # of a short round

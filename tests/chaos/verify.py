@@ -4,8 +4,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import psycopg
-from generator import SAME_TIME, TEMPLATES, Fleet
+from generator import Fleet
 from integration.consumer.running import Site
+from simulated_host import SAME_TIME, TEMPLATES
 
 _EPOCH = datetime.fromtimestamp(0, UTC)
 

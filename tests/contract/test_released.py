@@ -11,7 +11,7 @@ from fsmon_consumer.columns import BlockReader
 from fsmon_consumer.registry import WriterSchemas
 from fsmon_schemas import CAPTURE_REPORT, FILE_EVENT, Schema, release
 from fsmon_schemas.framing import Fingerprint
-from generator import SimulatedHost, encode
+from simulated_host import SimulatedHost, encode
 
 _ALL = [(name, version, schema) for name in release.CURRENT for version, schema in release.released(name)]
 REQUIRED = {"name": "x", "type": "long"}

@@ -7,8 +7,9 @@ import pytest
 from fix_registry import SchemaRegistry
 from fsmon_schemas import FILE_EVENT
 from fsmon_schemas.framing import confluent_prefix
-from generator import Fleet, encode, register
+from generator import Fleet, register
 from integration.consumer.running import Site, consumer, refused, wait_until
+from simulated_host import encode
 
 pytestmark = pytest.mark.services
 MakeFleet = Callable[..., Fleet]

@@ -16,9 +16,10 @@ from confluent_kafka.admin import AdminClient
 from fix_kafka import Broker, Topics
 from fix_registry import SchemaRegistry
 from fsmon_schemas import FILE_EVENT
-from generator import Fleet, encode
+from generator import Fleet
 from integration.consumer.running import Running, Site, consumer, remake, wait_until
 from local.postgres import Postgres
+from simulated_host import encode
 
 pytestmark = pytest.mark.services
 MakeFleet = Callable[..., Fleet]

@@ -4,8 +4,9 @@ from collections.abc import Callable
 
 import pytest
 from fsmon_schemas import FILE_EVENT
-from generator import Fleet, encode
+from generator import Fleet
 from integration.consumer.running import Site, consumer, wait_until
+from simulated_host import encode
 
 pytestmark = pytest.mark.services
 MakeFleet = Callable[..., Fleet]

@@ -11,7 +11,7 @@ from fsmon_consumer.registry import WriterSchemas
 from fsmon_schemas import CAPTURE_REPORT, FILE_EVENT, RetryableError, Schema
 from fsmon_schemas.framing import RegistryId, SchemaRef, confluent_prefix, single_object_prefix
 from fsmon_schemas.registry import RegistryAwayError, UnknownSchemaError
-from generator import SimulatedHost, encode
+from simulated_host import SimulatedHost, encode
 
 FRAME = single_object_prefix(FILE_EVENT)
 START = 1_795_000_000_000_000

@@ -14,9 +14,9 @@ from fsmon_consumer.records import decode
 from fsmon_consumer.table import EventTable
 from fsmon_schemas import FILE_EVENT, Schema
 from fsmon_schemas.framing import single_object_prefix
-from generator import SimulatedHost, encode
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from simulated_host import SimulatedHost, encode
 
 FRAME = single_object_prefix(FILE_EVENT)
 START = 1_795_000_000_000_000

@@ -8,7 +8,7 @@ from fsmon_consumer.registry import WriterSchemas
 from fsmon_consumer.streaks import Streaks
 from fsmon_schemas import FILE_EVENT
 from fsmon_schemas.framing import confluent_prefix, single_object_prefix
-from generator import SimulatedHost
+from simulated_host import SimulatedHost
 
 FRAME = single_object_prefix(FILE_EVENT)
 LATEST = datetime(2026, 12, 1, tzinfo=UTC)

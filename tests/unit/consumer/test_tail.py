@@ -6,7 +6,7 @@ from fsmon_consumer.registry import WriterSchemas
 from fsmon_schemas import CAPTURE_REPORT, FILE_EVENT, ConfigError, Schema
 from fsmon_schemas.framing import SchemaRef, confluent_prefix, single_object_prefix
 from fsmon_schemas.registry import RegistryAwayError
-from generator import SimulatedHost
+from simulated_host import SimulatedHost
 
 FRAME = single_object_prefix(FILE_EVENT)
 HOST = SimulatedHost("host-1", 77, FRAME, 1_795_000_000_000_000)

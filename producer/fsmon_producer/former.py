@@ -1,6 +1,7 @@
 """Sessions before this run's: what their rings and spools still hold is delivered, and they are ended."""
 
 import logging
+import re
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -17,6 +18,7 @@ from fsmon_producer.state import Kept
 from fsmon_producer.stop import Request
 from fsmon_producer.succession import Begun
 
+_SESSION = re.compile("[0-9a-f]{1,16}")
 _log = logging.getLogger(__name__)
 
 
@@ -30,14 +32,22 @@ def settle_former(
     for pinned in begun.ending:
         with _told(), Ending(pinned, config, keep.spools, stop, between=between) as ending:
             ending.complete()
-    for directory in sorted(keep.spools.iterdir()) if keep.spools.exists() else []:
-        if directory.name != f"{begun.session.id:x}" and stop.reason is None:
+    for session in sorted(_spooled(keep.spools)):
+        if session != begun.session.id and stop.reason is None:
             with _told():
-                _deliver(directory, config, stop, between)
+                _deliver(keep.spools / f"{session:x}", session, config, stop, between)
 
 
-def _deliver(directory: Path, config: Config, stop: Request, between: Callable[[], None]) -> None:
-    spool = Spool(directory, config.spool_size)
+def _spooled(spools: Path) -> list[int]:
+    """The sessions that have a spool; what else lies there is none of ours."""
+    names = [path.name for path in spools.iterdir() if path.is_dir()] if spools.exists() else []
+    return [int(name, 16) for name in names if _SESSION.fullmatch(name)]
+
+
+def _deliver(
+    directory: Path, session: int, config: Config, stop: Request, between: Callable[[], None]
+) -> None:
+    spool = Spool(directory, session, config.spool_size)
     with closing(spool):
         identity = spool.identity
         if identity is None:

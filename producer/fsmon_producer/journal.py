@@ -38,8 +38,8 @@ class Journal:
             self._release_ring(self._ring.read(min(missing, _MOVED_AT_ONCE), _NO_LIMIT).end)
         if missing < 0:
             _log.error(
-                "%s lacks seq %d to %d, which were in it: its files were removed, and the audit shows these "
-                "events as unaccounted",
+                "%s lacks seq %d to %d, which were in it: its files were removed or damaged, and the audit "
+                "shows these events as unaccounted",
                 spool.directory,
                 spool.end,
                 self._ring.cursor.seq - 1,

@@ -36,10 +36,12 @@ class SpoolFullError(FsmonError):
 class Spool:
     """One session's. Not thread-safe."""
 
-    def __init__(self, directory: Path, limit: int, identity: Callable[[], Identity] | None = None) -> None:
+    def __init__(
+        self, directory: Path, session: int, limit: int, identity: Callable[[], Identity] | None = None
+    ) -> None:
         """``limit`` in bytes, of this session. Without ``identity`` it can be read only.
 
-        ConfigError where the directory is not ours alone.
+        ConfigError where the directory is not ours alone, FatalError where something in it is no file.
         """
         self.directory = directory
         self._limit = limit
@@ -50,14 +52,30 @@ class Spool:
         self._segments: list[Segment] = []
         names = os.listdir(self._fd)  # noqa: PTH208 - of the descriptor, whatever the name stands for now
         for name in sorted(name for name in names if _NAME.fullmatch(name)):
-            segment = Segment(self._fd, int(name[:20]))
-            if not segment.recover():
-                _log.warning("%s: its end was torn and is cut off at seq %d", directory / name, segment.end)
-            if segment.end > segment.first:
-                self._segments.append(segment)
-            else:
-                segment.remove()
+            self._open(name, session)
         self._reading, self._position, self._next = 0, 0, self.first
+
+    def _open(self, name: str, session: int) -> None:
+        path = self.directory / name
+        try:
+            segment = Segment(self._fd, int(name[:20]))
+        except OSError as error:
+            raise FatalError(f"{path}: {error.strerror}; it is none of ours, remove it") from error
+        if cut := segment.recover(session):
+            _log.error(
+                "%s is torn or damaged behind seq %d: %d bytes are cut off", path, segment.end - 1, cut
+            )
+        if segment.end == segment.first:
+            segment.remove()
+            return
+        if self._segments and segment.first != self.end:
+            _log.error(
+                "%s lacks seq %d to %d, and the audit shows them as unaccounted",
+                self.directory,
+                self.end,
+                segment.first - 1,
+            )
+        self._segments.append(segment)
 
     @property
     def empty(self) -> bool:
@@ -100,12 +118,12 @@ class Spool:
         assert self._identity is not None
         if not self._segments:
             self._reading, self._position, self._next = 0, 0, first
-        elif first != self.end:
-            raise AssertionError(f"seq {first} after {self.end}: the spool would have a hole")
+        elif first < self.end:
+            raise AssertionError(f"seq {first} after {self.end}: the spool would have it twice")
         try:
             if self.size + sum(map(len, bodies)) + _FRAME_BYTES * len(bodies) > self._limit:
                 raise SpoolFullError(f"the spool has reached its {self._limit >> 10} KiB")
-            if not self._segments or self._segments[-1].size > _SEGMENT_BYTES:
+            if not self._segments or first != self.end or self._segments[-1].size > _SEGMENT_BYTES:
                 identity = self._identity()
                 schema = Schema(identity.schema).parsed
                 self._segments.append(Segment.create(self._fd, first, schema, identity.as_json()))
@@ -127,14 +145,17 @@ class Spool:
         if self._next == segment.end and self._reading + 1 < len(self._segments):
             self._reading, self._position = self._reading + 1, 0
             segment = self._segments[self._reading]
+            self._next = segment.first
         first = self._next
         bodies, self._position = segment.read(self._position, most)
+        if not bodies and first < segment.end:
+            raise FatalError(f"{self.directory}: what was in it has been changed by others; start again")
         self._next += len(bodies)
         return first, bodies
 
     def rewind(self, seq: int) -> None:
-        """Read from ``seq`` on, which is in it or its end."""
-        self._reading = max(0, sum(segment.first <= seq for segment in self._segments) - 1)
+        """Read from ``seq`` on, or from what follows it where it lacks that."""
+        self._reading = min(len(self._segments) - 1, sum(each.end <= seq for each in self._segments))
         self._position, self._next = 0, self._segments[self._reading].first
         while self._next < seq:
             self.read(seq - self._next)
@@ -162,7 +183,10 @@ class Spool:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(_REPORT, dir_fd=self._fd)
         self.close()
-        self.directory.rmdir()
+        try:
+            self.directory.rmdir()
+        except OSError as error:
+            _log.warning("%s stays: %s (what is in it is none of ours)", self.directory, error.strerror)
 
     def keep_report(self, body: bytes) -> None:
         """Keep the session's last report, to be sent when all events are."""
@@ -191,4 +215,4 @@ def spool_of(
     """The session's own; None where the configuration wants none."""
     if not config.spool_size:
         return None
-    return Spool(spools / f"{session.id:x}", config.spool_size, identity)
+    return Spool(spools / f"{session.id:x}", session.id, config.spool_size, identity)

@@ -204,7 +204,7 @@ def test_told_to_end_while_the_broker_is_away_it_leaves_all_to_the_spool(
     assert host.stop() == 0
     assert host.capture.consumer == host.capture.producer
     own_kafka.start()
-    spool = Spool(tmp_path / "spool", 1 << 30)
+    spool = Spool(tmp_path / "spool", SESSION.id, 1 << 30)
     publisher = Publisher(host.cluster, SESSION.host_id, SESSION.id, Cursor(0, spool.first))
     assert Backlog(spool, SESSION, publisher).deliver(Stop(), lambda: None)
     publisher.close()

@@ -38,7 +38,7 @@ IDENTITY = Identity(
 
 
 def opened(directory: Path, limit: int = 1 << 30) -> Spool:
-    return Spool(directory, limit, lambda: IDENTITY)
+    return Spool(directory, 7, limit, lambda: IDENTITY)
 
 
 def bodies(first: int, count: int) -> list[bytes]:
@@ -196,7 +196,7 @@ def test_it_never_follows_a_link(directory: Path, tmp_path: Path) -> None:
     victim.write_text("precious")
     directory.mkdir(parents=True, mode=0o700)
     (directory / f"{0:020d}.avro").symlink_to(victim)
-    with pytest.raises(OSError, match="Too many levels"):
+    with pytest.raises(FatalError, match="Too many levels"):
         opened(directory)
     (directory / f"{0:020d}.avro").unlink()
     spool = opened(directory)

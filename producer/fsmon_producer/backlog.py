@@ -62,10 +62,14 @@ class Backlog:
             first, bodies = self._spool.read(_BATCH)
             self._to.send(stamp.framed(first, bodies, self._to.frame), Cursor(0, first + len(bodies)))
         self._to.poll(_POLL)
-        self._spool.release(self._to.acknowledged.cursor.seq)
-        if not self._spool.empty or not self._to.settled:
+        acknowledged = self._to.acknowledged.cursor.seq
+        if acknowledged < self._spool.end:
+            self._spool.release(acknowledged)
             return False
+        if not self._to.settled:
+            return False
+        # The last of it stays till then: without events nobody would look for a report.
         if self._report is None or self._to.reports_acknowledged:
             return True
-        self._to.send_report(delivered(self._report, self._to.acknowledged))
+        self._to.send_report(delivered(self._report, self._to.acknowledged, self._spool.dropped.spans))
         return False

@@ -7,6 +7,7 @@ take it, its older part moves to the spool; what the spool holds is sent first t
 import logging
 
 from fsmon_producer.capture import Captured
+from fsmon_producer.dropped import Span
 from fsmon_producer.identity import Session
 from fsmon_producer.ring import Cursor, Ring
 from fsmon_producer.spool import Spool, SpoolFullError
@@ -70,6 +71,11 @@ class Journal:
     def spooled(self) -> int:
         """Bytes in the spool."""
         return self._spool.size if self._spool is not None else 0
+
+    @property
+    def dropped(self) -> list[Span]:
+        """Seqs that a full spool gave up."""
+        return self._spool.dropped.spans if self._spool is not None else []
 
     @property
     def filling(self) -> bool:

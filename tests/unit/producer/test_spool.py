@@ -37,8 +37,8 @@ IDENTITY = Identity(
 )
 
 
-def opened(directory: Path, limit: int = 1 << 30) -> Spool:
-    return Spool(directory, 7, limit, lambda: IDENTITY)
+def opened(directory: Path, limit: int = 1 << 30, *, drop_oldest: bool = False) -> Spool:
+    return Spool(directory, 7, limit, lambda: IDENTITY, drop_oldest=drop_oldest)
 
 
 def bodies(first: int, count: int) -> list[bytes]:
@@ -189,6 +189,17 @@ def test_a_full_disk_is_no_loss(small_disk: Path) -> None:
     again.append(first, bodies(first, 20))
     assert drained(again) == list(range(first, first + 20))
     again.close()
+
+
+def test_a_full_disk_gives_up_the_oldest_too(small_disk: Path) -> None:
+    spool = opened(small_disk / "7", 1 << 30, drop_oldest=True)
+    spool._segment_bytes = 20_000
+    for first in range(0, 2000, 20):
+        spool.append(first, bodies(first, 20))
+    assert spool.dropped.spans == [(0, spool.first)]
+    assert drained(spool) == list(range(spool.first, 2000))
+    assert spool.first > 0
+    spool.close()
 
 
 def test_it_never_follows_a_link(directory: Path, tmp_path: Path) -> None:

@@ -5,10 +5,12 @@ that needs no room on a full disk. Before it the events are there, after it they
 declared is reported as long as the session lives.
 """
 
+import logging
 import os
 import re
 from collections.abc import Iterable
 
+_log = logging.getLogger(__name__)
 _NAME = re.compile(r"(\d{20})-(\d{20})\.dropped")
 
 Span = tuple[int, int]  # of seqs: first, end (exclusive)
@@ -32,16 +34,19 @@ class Dropped:
     def take(self, segment: str, span: Span) -> None:
         """Declare that range durably, and with it remove the file of that name, which holds it.
 
-        OSError where the disk refuses: then nothing is declared.
+        OSError where the disk refuses the name: then nothing is declared.
         """
         narrower = [self.spans[-1]] if self.spans and self.spans[-1][1] >= span[0] else []
         whole = (narrower or [span])[0][0], span[1]
         os.rename(segment, _name_of(whole), src_dir_fd=self._directory, dst_dir_fd=self._directory)
         self.spans = [*self.spans[: len(self.spans) - len(narrower)], whole]
-        os.fsync(self._directory)
-        self._empty(whole)
-        for each in narrower:
-            self._unlink(each)
+        try:
+            os.fsync(self._directory)
+            self._empty(whole)
+            for each in narrower:
+                self._unlink(each)
+        except OSError as error:
+            _log.warning("what was dropped keeps its room on the disk till the next start: %s", error)
 
     def _empty(self, span: Span) -> None:
         """Give the bytes back to the disk."""

@@ -29,11 +29,14 @@ def settle_former(
 
     What can never be delivered, since its topic is gone say, is told and left as it is.
     """
+    alive = {begun.session.id}  # what these have spooled is for their rings' readers to send
     for pinned in begun.ending:
+        alive.add(pinned.identity.session.id)
         with _told(), Ending(pinned, config, keep.spools, stop, between=between) as ending:
-            ending.complete()
+            if ending.complete():
+                alive.remove(pinned.identity.session.id)
     for session in sorted(_spooled(keep.spools)):
-        if session != begun.session.id and stop.reason is None:
+        if session not in alive and stop.reason is None:
             with _told():
                 _deliver(keep.spools / f"{session:x}", session, config, stop, between)
 

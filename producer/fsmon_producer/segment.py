@@ -50,12 +50,12 @@ class Segment:
         file = os.open(name_of(first), flags, 0o600, dir_fd=directory)
         try:
             _write(file, header.getvalue(), 0)
+            os.fsync(directory)
         except OSError:
             os.unlink(name_of(first), dir_fd=directory)
             raise
         finally:
             os.close(file)
-        os.fsync(directory)
         made = cls(directory, first)
         made.recover(0)
         return made
@@ -116,20 +116,17 @@ class Segment:
         return data[at:stop], stop + _MARKER
 
     def append(self, bodies: list[bytes]) -> None:
-        """Write records, not yet surely on the disk; OSError leaves it as it was."""
+        """Write records, and return when they are on the disk; OSError leaves it as it was."""
         marker = self._marker
         data = b"".join([_ONE + encode_long(len(body)) + body + marker for body in bodies])
         try:
             _write(self._file, data, self.size)
+            os.fdatasync(self._file)  # here, too, a disk may say that it is full
         except OSError:
             self._cut(self.size)
             raise
         self.size += len(data)
         self.end += len(bodies)
-
-    def sync(self) -> None:
-        """Return when what was written is on the disk."""
-        os.fdatasync(self._file)
 
     def read(self, position: int, most: int) -> tuple[list[bytes], int]:
         """Up to ``most`` records from a byte on (0: from the first), and where the next begins."""

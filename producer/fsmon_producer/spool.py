@@ -159,7 +159,6 @@ class Spool:
                 schema = Schema(identity.schema).parsed
                 self._segments.append(Segment.create(self._fd, first, schema, identity.as_json()))
             self._segments[-1].append(bodies)
-            self._segments[-1].sync()
         except OSError as error:
             self._drop_empty()
             raise self._refused(error) from error

@@ -119,6 +119,32 @@ def test_killed_at_any_step_each_event_is_there_or_declared(directory: Path, see
         spool.close()
 
 
+def test_a_disk_that_cannot_sync_the_declaration_keeps_both(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spool = opened(directory, _LIMIT, drop_oldest=True)
+    spool._segment_bytes = 20_000
+    for first in range(0, 1000, 50):
+        spool.append(first, bodies(first, 50))
+    before = list(spool.dropped.spans)
+
+    def broken(_: int) -> None:
+        raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", broken)
+        spool._give_up_oldest()
+    [(first, end)] = spool.dropped.spans
+    assert ([(first, end)] != before, first, end) == (True, 0, spool.first)
+    assert drained(spool) == list(range(end, 1000))
+    spool.append(1000, bodies(1000, 5))
+    spool.close()
+    assert any(file.stat().st_size for file in directory.glob("*.dropped"))
+    again = opened(directory, _LIMIT, drop_oldest=True)
+    assert [file.stat().st_size for file in directory.glob("*.dropped")] == [0]
+    assert (again.dropped.spans, again.first, again.end) == ([(0, end)], end, 1005)
+
+
 def test_a_name_that_is_none_of_ours_declares_nothing(tmp_path: Path) -> None:
     descriptor = os.open(tmp_path, os.O_RDONLY)
     assert Dropped(descriptor, ["1-2.dropped", "last-report", f"{0:020d}.avro"]).spans == []

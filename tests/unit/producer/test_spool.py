@@ -1,6 +1,8 @@
 """The spool on a real disk: order, bounds, torn tails, a full file system, what it never follows or shows."""
 
 import contextlib
+import errno
+import os
 import random
 import stat
 import subprocess
@@ -200,6 +202,28 @@ def test_a_full_disk_gives_up_the_oldest_too(small_disk: Path) -> None:
     assert drained(spool) == list(range(spool.first, 2000))
     assert spool.first > 0
     spool.close()
+
+
+@pytest.mark.parametrize("call", ["fdatasync", "fsync"])
+def test_a_disk_that_is_full_only_when_synced_is_no_loss(
+    directory: Path, call: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fsmon_producer.spool._SEGMENT_BYTES", 3_000)
+    spool = opened(directory)
+    spool.append(0, bodies(0, 20))
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, call, full)
+        with pytest.raises(SpoolFullError, match="No space left"):
+            spool.append(20, bodies(20, 20))
+    spool.append(20, bodies(20, 10))
+    spool.append(30, bodies(30, 10))
+    assert drained(spool) == list(range(40))
+    spool.close()
+    assert drained(opened(directory)) == list(range(40))
 
 
 def test_it_never_follows_a_link(directory: Path, tmp_path: Path) -> None:

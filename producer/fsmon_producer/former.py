@@ -58,7 +58,7 @@ def _deliver(
             return
         publisher = publisher_of(config, identity, Cursor(0, spool.first), lambda _: None)
         with closing(publisher):
-            Backlog(spool, identity.session, publisher).deliver(stop, between)
+            Backlog(spool, identity, publisher).deliver(stop, between)
 
 
 @contextmanager

@@ -145,7 +145,7 @@ class Pipeline:
             self._retry_at = now + _CONNECT
             return False
         counts = self._stamp.counts if self._stamp else StampCounts()
-        self._stamp = Stamp(self._to.frame, self._session.host_id, self._session.id, self._to.limit, counts)
+        self._stamp = self._log.stamp(self._to.frame, self._to.limit, counts)
         return True
 
     def _move(self, now: float, idle: float) -> None:

@@ -13,7 +13,7 @@ import fastavro
 import pytest
 from fsmon_producer.identity import Session
 from fsmon_producer.pins import Identity
-from fsmon_producer.record import decode_stamped
+from fsmon_producer.record import CURRENT
 from fsmon_producer.ring import Batch, Cursor
 from fsmon_producer.spool import Spool, SpoolFullError
 from fsmon_producer.stamp import Stamp
@@ -54,7 +54,7 @@ def drained(spool: Spool, most: int = 1000) -> list[int]:
     while spool.unread:
         first, read = spool.read(most)
         seqs += list(range(first, first + len(read)))
-        assert [decode_stamped(one)["seq"] for one in read] == seqs[len(seqs) - len(read) :]
+        assert [CURRENT.decode_stamped(one)["seq"] for one in read] == seqs[len(seqs) - len(read) :]
     return seqs
 
 

@@ -1,15 +1,17 @@
 import io
+import json
 from typing import Any
 
 import fastavro
 import pytest
+from fsmon_producer.record import EventCodec
 from fsmon_producer.ring import Batch, Cursor
 from fsmon_producer.stamp import Stamp
 from fsmon_schemas.framing import RegistryId, confluent_prefix, encode_long, split_frame
-from fsmon_schemas.schema import FILE_EVENT
+from fsmon_schemas.schema import FILE_EVENT, Schema
 from hypothesis import given
 from hypothesis import strategies as st
-from unit.producer.fake_capture import body
+from unit.producer.fake_capture import body, event
 
 FRAME = confluent_prefix(7)
 SESSION = 2**62 + 5
@@ -116,6 +118,27 @@ def plain_longs() -> Any:
 def _plain(field: dict[str, Any]) -> dict[str, Any]:
     types = {"time": "long", "last_time": ["null", "long"]}
     return {**field, "type": types.get(field["name"], field["type"])}
+
+
+def test_a_session_of_another_build_is_read_by_its_own_schema() -> None:
+    """What an older producer has left in its ring, the one that replaces it delivers."""
+    fields = [field for field in FILE_EVENT.declared["fields"] if field["name"] != "cgroup_id"]
+    colour = {"name": "colour", "type": "string", "default": "red"}
+    other = Schema(json.dumps({**FILE_EVENT.declared, "fields": [*fields, colour]}))
+    written = {"host_id": "", "session": 0, "seq": 0, "colour": "ü"}
+    stream = io.BytesIO()
+    fastavro.schemaless_writer(stream, other.parsed, event(path="/caf!", pid=7) | written)
+    long = io.BytesIO()
+    fastavro.schemaless_writer(long, other.parsed, event(path="/" + "a" * 2000, pid=8) | written)
+    bodies = [stream.getvalue()[3:].replace(b"caf!", b"caf\xe9"), long.getvalue()[3:], b"\xff"]
+    batch = Batch(Cursor(0, 5), Cursor(0, 8), bodies, [0, 1, 2])
+    messages = Stamp(b"", "host-a", SESSION, 1000, codec=EventCodec(other)).messages(batch)
+    read = [fastavro.schemaless_reader(io.BytesIO(message), other.parsed, None) for message in messages]
+    escaped, stub, unknown = (one for one in read if isinstance(one, dict))
+    assert (escaped["path"], escaped["path_raw"]) == ("/caf\\xe9", b"/caf\xe9")
+    assert (escaped["seq"], escaped["pid"], escaped["colour"]) == (5, 7, "ü")
+    assert (stub["seq"], stub["pid"], stub["path"], stub["colour"]) == (6, 8, None, "ü")
+    assert (unknown["seq"], unknown["op"], unknown["colour"]) == (7, "unknown", "red")
 
 
 def test_an_oversize_record_becomes_a_stub_with_its_seq() -> None:

@@ -9,7 +9,10 @@ import pytest
 from local.places import TESTS
 from local.process import stop_all
 
-pytest.register_assert_rewrite("e2e.host")
+# pytest shows the values of an assertion that failed in these, too.
+pytest.register_assert_rewrite(
+    "chaos.verify", "e2e.host", "integration.consumer.running", "integration.producer.producing_host"
+)
 pytest_plugins = ["fix_kafka", "fix_registry", "fix_postgres", "fix_secure"]
 
 

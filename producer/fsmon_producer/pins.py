@@ -43,6 +43,7 @@ class Identity:
     operations: tuple[str, ...]  # what the indexes of the counters mean
     stages: tuple[str, ...]
     uncovered: Mapping[str, int]
+    skipped_before: Mapping[str, int] = field(default_factory=dict)  # of counters.counted
     watch: tuple[str, ...] = field(default=())
     exclude: tuple[str, ...] = field(default=())
     partition: int | None = None  # where the session's events go, once that is known

@@ -5,9 +5,8 @@ Works on the bcc.BPF that the loader made, and imports nothing of BCC itself.
 
 import ctypes
 import time
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -17,6 +16,7 @@ from fsmon_bpf.hooks import Hook, Way
 from fsmon_bpf.rows import ROWS
 from fsmon_bpf.syscalls import Kind, Uncovered
 
+from fsmon_producer.counters import Counters, counted, skipped
 from fsmon_producer.hook_probe import Answer
 from fsmon_producer.identity import started
 from fsmon_producer.marker import Marker
@@ -28,15 +28,6 @@ from fsmon_producer.watches import Watched, Watches
 OPERATIONS = tuple(avro_encoder.enums()["Operation"])
 # enum stage in maps.h; the first counts what went well.
 LOSS_STAGES = ("ring_full", "oversize", "storage", "overtaken")
-
-
-@dataclass(frozen=True)
-class Counters:
-    """What the kernel has counted since the programs were loaded; every figure only grows."""
-
-    emitted: Mapping[str, int]  # op -> events put into the ring
-    lost: Mapping[str, Mapping[str, int]]  # stage -> op -> events wanted and lost there
-    uncovered: Mapping[str, int]  # kind -> system calls this backend cannot see into
 
 
 class Capture:
@@ -61,7 +52,7 @@ class Capture:
         self.pinned: Pinned | None = None
         self._maps = maps or {}
         self._attached = maps is None
-        self._skipped_before: Counter[str] = Counter()
+        self._skipped_before: Mapping[str, int] = {}
         self._settings = Settings(bpf)
         marker = Marker(bpf, self._settings)
         self._watches = Watches(bpf, self._settings, marker)
@@ -162,38 +153,22 @@ class Capture:
         for kind in LINKS:
             for name, descriptor in getattr(self._bpf, f"{kind}_fds").items():
                 found[f"links/{kind}-{name.decode()}"] = descriptor
-        self.pinned = pins.keep(identity, found)
+        self.pinned = pins.keep(replace(identity, skipped_before=self._skipped_before), found)
+
+    def take_over(self, pinned: Pinned) -> None:
+        """Go on with what an earlier ``keep`` has pinned, which is what this works on."""
+        self.pinned = pinned
+        self._skipped_before = pinned.identity.skipped_before
 
     def counters(self) -> Counters:
         """A snapshot; each figure is a sum over CPUs that may be a few events apart from the next."""
-        figures = counted(
-            self._bpf, OPERATIONS, LOSS_STAGES, {kind.name.lower(): int(kind) for kind in Uncovered}
-        )
+        kinds = {kind.name.lower(): int(kind) for kind in Uncovered}
+        figures = counted(self._bpf, OPERATIONS, LOSS_STAGES, kinds, self._skipped_before)
         uncovered = dict(figures.uncovered)
         if self._resolver is not None and self._resolver.unresolved:
             kind = Uncovered.UNRESOLVED.name.lower()
             uncovered[kind] = uncovered.get(kind, 0) + self._resolver.unresolved
-        lost = {**figures.lost, "recursion": dict(self._skipped() - self._skipped_before)}
-        return Counters(figures.emitted, lost, uncovered)
-
-    def _skipped(self) -> Counter[str]:
-        """How often the kernel skipped a program: one that ran already on that CPU, preempted (fentry only).
-
-        A bound from above: nobody knows what a skipped program would have found, or whether it is watched.
-        Those that see more than one operation count for "unknown".
-        """
-        ops = {
-            hook.program(self._backend.way).encode(): hook.ops[0] if len(hook.ops) == 1 else "unknown"
-            for hook in self.hooks
-        }
-        skipped: Counter[str] = Counter()
-        for name, program in self._bpf.funcs.items():
-            # proc(5), fdinfo of a program: bpf_prog_info's recursion_misses, since Linux 5.12
-            fdinfo = Path(f"/proc/self/fdinfo/{program.fd}").read_text(encoding="ascii")
-            figures = dict(line.split(":", 1) for line in fdinfo.splitlines())
-            if misses := int(figures["recursion_misses"]):
-                skipped[ops.get(name, "unknown")] += misses
-        return skipped
+        return replace(figures, uncovered=uncovered)
 
     def program_fd(self, tracepoint: str) -> int:
         """The descriptor of the program on a raw tracepoint: its fdinfo has run time and verifier figures."""
@@ -213,7 +188,7 @@ class Capture:
         """Count from 0 again, ``position`` of the ring being seq 0; only while nothing is watched."""
         self._bpf[b"outcomes"].clear()
         self._bpf[b"uncovered"].clear()
-        self._skipped_before = self._skipped()
+        self._skipped_before = skipped(self._bpf)
         self.write_cursor(position, 0)
 
     def sync_clock(self) -> None:
@@ -256,29 +231,3 @@ class Capture:
         number, call = ROWS[index]
         packed = call.packed(number, OPERATIONS.index(call.op))
         calls[ctypes.c_int(index)] = calls.Leaf.from_buffer_copy(packed)
-
-
-def counted(
-    objects: Any, operations: Sequence[str], stages: Sequence[str], uncovered: Mapping[str, int]
-) -> Counters:
-    """What the maps say, ``stages`` without the first, and ``operations`` being what their indexes mean."""
-    outcomes = [_sum(values) for values in objects[b"outcomes"].values()]
-    by_stage = [
-        outcomes[start : start + len(operations)] for start in range(0, len(outcomes), len(operations))
-    ]
-    calls = [_sum(values) for values in objects[b"uncovered"].values()]
-    return Counters(
-        emitted=_named(operations, by_stage[0]),
-        lost={
-            stage: _named(operations, figures) for stage, figures in zip(stages, by_stage[1:], strict=True)
-        },
-        uncovered={kind: calls[index] for kind, index in uncovered.items() if calls[index]},
-    )
-
-
-def _sum(values: Any) -> int:
-    return int(sum(value.value if hasattr(value, "value") else value for value in values))
-
-
-def _named(operations: Sequence[str], figures: list[int]) -> dict[str, int]:
-    return {op: figure for op, figure in zip(operations, figures, strict=True) if figure}

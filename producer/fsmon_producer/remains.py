@@ -3,8 +3,8 @@
 import ctypes
 from pathlib import Path
 
+from fsmon_producer.counters import Counters, counted
 from fsmon_producer.pins import Pinned
-from fsmon_producer.programs import Counters, counted
 
 
 class Remains:
@@ -21,7 +21,13 @@ class Remains:
     def counters(self) -> Counters:
         """As the programs left them, named by what their version called them."""
         identity = self.pinned.identity
-        return counted(self._objects, identity.operations, identity.stages, identity.uncovered)
+        return counted(
+            self._objects,
+            identity.operations,
+            identity.stages,
+            identity.uncovered,
+            identity.skipped_before,
+        )
 
     def read_cursor(self) -> tuple[int, int]:
         """Ring position released last, and the seq of the record there."""

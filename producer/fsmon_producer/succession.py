@@ -104,7 +104,7 @@ def begin(config: Config, session: Session, pins: Pins | None) -> Begun:
 
 def _taken_over(pinned: Pinned, config: Config, plan: loader.Plan, wanted: Identity) -> Capture:
     capture = Capture(pinned.objects(), plan.backend, plan.on.hooks, plan.ring_bytes)
-    capture.pinned = pinned
+    capture.take_over(pinned)
     capture.ignore([os.getpid(), *config.ignore_pid])
     capture.take_turn(pinned.identity.session.id)
     capture.sync_clock()

@@ -1,15 +1,13 @@
 """kill -9 of the producer at random moments under 10,000 events a second from the real kernel."""
 
-import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from chaos.rounds import Rounds
-from e2e.host import Load, new_host
+from e2e.host import Load, deployed, new_host
 from local.deployment import Deployment
-from local.process import stop_all
 
 pytestmark = [pytest.mark.services, pytest.mark.kernel]
 _KILLS = 2  # a round
@@ -18,14 +16,8 @@ _FULL = "--ring-size=256K"  # a fifth of a second of this load
 
 @pytest.fixture(scope="module")
 def fsmon(state_dir: Path) -> Iterator[Deployment]:
-    directory = state_dir / "chaos-producer"
-    deployment = Deployment(directory)
-    deployment.prepare()
-    deployment.start_consumers(3)
-    yield deployment
-    deployment.stop()
-    stop_all(directory)
-    shutil.rmtree(directory, ignore_errors=True)
+    with deployed(state_dir / "chaos-producer", consumers=3) as deployment:
+        yield deployment
 
 
 def test_killed_while_the_ring_has_room(fsmon: Deployment, rounds: Rounds) -> None:

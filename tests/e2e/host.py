@@ -1,5 +1,6 @@
 """A host whose producer may be killed, and operations on it that are counted; every part real."""
 
+import shutil
 import subprocess
 import sys
 import uuid
@@ -12,7 +13,7 @@ from local.deployment import Deployment, number_of
 from local.process import stop_all
 
 PRODUCER = Path(sys.executable).parent / "fsmon-producer"
-# Three events a turn, some 10,000 a second, until its standard input ends; prints the turns.
+# Three events a turn until its standard input ends; prints the turns.
 _LOAD = """
 import os, select, sys, time
 turns, begun = 0, time.monotonic()
@@ -24,18 +25,21 @@ while not select.select([0], [], [], 0)[0]:
         os.close(descriptor)
         os.unlink(name)
         turns += 1
-    time.sleep(max(0, begun + turns / 3400 - time.monotonic()))
+    time.sleep(max(0, begun + turns / int(sys.argv[2]) - time.monotonic()))
 print(turns)
 """
 OPERATIONS = ("create", "write", "unlink")
 
 
 class Load:
-    """Operations in ``directory`` until ``stop``, which tells how many turns of them there were."""
+    """Operations in ``directory`` until ``stop``, which tells how many turns of them there were.
 
-    def __init__(self, directory: Path) -> None:
+    ``rate``: turns a second, at most; by default some 10,000 events.
+    """
+
+    def __init__(self, directory: Path, rate: int = 3400) -> None:
         self._process = subprocess.Popen(
-            ["/usr/bin/python3", "-ISc", _LOAD, directory],
+            ["/usr/bin/python3", "-ISc", _LOAD, directory, str(rate)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -104,6 +108,18 @@ class Host:
                 "SELECT state, end_reason FROM reports WHERE host_id = %s ORDER BY session_start",
                 (self.host_id,),
             ).fetchall()
+
+
+@contextmanager
+def deployed(directory: Path, consumers: int) -> Iterator[Deployment]:
+    """Services with topics, tables and consumers below ``directory``; nothing of it is left behind."""
+    deployment = Deployment(directory)
+    deployment.prepare()
+    deployment.start_consumers(consumers)
+    yield deployment
+    deployment.stop()
+    stop_all(directory)
+    shutil.rmtree(directory, ignore_errors=True)
 
 
 @contextmanager

@@ -1,7 +1,6 @@
 """The producer killed, stopped and replaced under load: the kernel goes on, the next one loses nothing."""
 
 import random
-import shutil
 import signal
 import subprocess
 import time
@@ -10,24 +9,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from e2e.host import PRODUCER, Host, Load, new_host
+from e2e.host import PRODUCER, Host, Load, deployed, new_host
 from fsmon_producer.pins import Pins
 from local.deployment import Deployment
-from local.process import stop_all
 
 pytestmark = [pytest.mark.services, pytest.mark.kernel]
 
 
 @pytest.fixture(scope="module")
 def fsmon(state_dir: Path) -> Iterator[Deployment]:
-    directory = state_dir / "takeover"
-    deployment = Deployment(directory)
-    deployment.prepare()
-    deployment.start_consumers(2)
-    yield deployment
-    deployment.stop()
-    stop_all(directory)
-    shutil.rmtree(directory, ignore_errors=True)
+    with deployed(state_dir / "takeover", consumers=2) as deployment:
+        yield deployment
 
 
 @pytest.fixture

@@ -12,9 +12,10 @@ import fastavro
 import pytest
 import static_programs
 from fsmon_bpf.avro_encoder import STAMPED
+from fsmon_producer.counters import Counters
 from fsmon_producer.loader import CaptureSettings, load
 from fsmon_producer.probe import Answer, probe
-from fsmon_producer.programs import Capture, Counters
+from fsmon_producer.programs import Capture
 from fsmon_producer.ring import Cursor, Ring
 from fsmon_schemas import FILE_EVENT
 

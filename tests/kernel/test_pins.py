@@ -66,6 +66,7 @@ def test_taken_over_replaced_and_removed(pins: Pins, tmp_path: Path) -> None:
     assert names(watch) == [(op, name) for name in ("unread", "orphaned") for op in ("create", "write")]
     second.capture.write_cursor(*watch.ring.cursor)
     touched(directory, "last")
+    figures = second.capture.counters()
     died(second, watch)
 
     third = begin(Config(watch=(directory,), ring_size=2 << 20), new_session("h"), pins)
@@ -83,6 +84,8 @@ def test_taken_over_replaced_and_removed(pins: Pins, tmp_path: Path) -> None:
         ("write", "last"),
     ]
     assert left.cursor.seq == sum(remains.counters().emitted.values()) == 8
+    assert remains.counters() == figures
+    assert "recursion" in figures.lost
     left.close()
     remains.close()
     third.capture.detach()

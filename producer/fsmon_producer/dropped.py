@@ -13,6 +13,8 @@ from collections.abc import Iterable
 _log = logging.getLogger(__name__)
 _NAME = re.compile(r"(\d{20})-(\d{20})\.dropped")
 
+_MOST = (1 << 63) - 1  # an Avro long
+
 Span = tuple[int, int]  # of seqs: first, end (exclusive)
 
 
@@ -20,11 +22,13 @@ class Dropped:
     """Those of one spool's directory, given by its descriptor."""
 
     def __init__(self, directory: int, names: Iterable[str]) -> None:
-        """As the names say; what a killed process left half done is completed."""
+        """As the names say; what a kill left half done is completed. OSError for what is no file."""
         self._directory = directory
         self.spans: list[Span] = []  # in order
         found = [(int(match[1]), int(match[2])) for match in map(_NAME.fullmatch, names) if match]
         for first, end in sorted(found, key=lambda span: (span[0], -span[1])):
+            if not first < end <= _MOST:
+                continue  # none of ours
             if self.spans and end <= self.spans[-1][1]:
                 self._unlink((first, end))  # widened, and the narrower name not removed yet
             else:

@@ -66,7 +66,10 @@ class Spool:
         self._fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
         self._segments: list[Segment] = []
         names = os.listdir(self._fd)  # noqa: PTH208 - of the descriptor, whatever the name stands for now
-        self.dropped = Dropped(self._fd, names)
+        try:
+            self.dropped = Dropped(self._fd, names)
+        except OSError as error:
+            raise FatalError(f"{directory}: a *.dropped is none of ours, remove it: {error}") from error
         for name in sorted(name for name in names if _NAME.fullmatch(name)):
             self._open(name, session)
         self._acknowledged = 0

@@ -48,7 +48,9 @@ def damage(dice: random.Random, files: dict[str, bytes], foreign: dict[str, byte
             case 4:
                 left[name] = dice.randbytes(dice.choice((0, 1, 4, 40, 5000)))
             case 5:
-                left[dice.choice(("last-report", "x.avro", f"{name}.new"))] = dice.randbytes(20)
+                ranges = [(0, 10**20 - 1), (5, 3), (900, 1000), (990, 1000)]
+                names = [f"{first:020d}-{end:020d}.dropped" for first, end in ranges]
+                left[dice.choice(("last-report", "x.avro", f"{name}.new", *names))] = dice.randbytes(20)
             case _:
                 left[name] = mutated(dice, files[name])
     return left
@@ -118,6 +120,7 @@ def read_to_its_end(dice: random.Random, directory: Path, sound: set[int]) -> se
     spool = opened(directory)
     with contextlib.suppress(FsmonError):
         assert spool.identity in (None, IDENTITY)
+    assert spool.dropped.spans in ([], [(900, 1000)], [(990, 1000)])
     appended = max(1200, spool.end)
     spool.append(appended, bodies(appended, 5))
     got: dict[int, bytes] = {}

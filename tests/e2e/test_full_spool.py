@@ -4,16 +4,14 @@ The oldest are declared; each operation that was done is one or the other.
 """
 
 import random
-import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from e2e.host import OPERATIONS, Host, Load, new_host
+from e2e.host import OPERATIONS, Host, Load, deployed, new_host
 from fsmon_consumer.ledger import Ranges
 from local.deployment import Deployment
-from local.process import stop_all
 
 pytestmark = [pytest.mark.services, pytest.mark.kernel]
 # A tenth of the load of ten seconds: it gives up most of what it is given.
@@ -22,14 +20,8 @@ _SMALL = ("--ring-size=8M", "--spool-size=2M", "--spool-full=drop-oldest")
 
 @pytest.fixture(scope="module")
 def fsmon(state_dir: Path) -> Iterator[Deployment]:
-    directory = state_dir / "full-spool"
-    deployment = Deployment(directory)
-    deployment.prepare()
-    deployment.start_consumers(2)
-    yield deployment
-    deployment.stop()
-    stop_all(directory)
-    shutil.rmtree(directory, ignore_errors=True)
+    with deployed(state_dir / "full-spool", consumers=2) as deployment:
+        yield deployment
 
 
 @pytest.fixture

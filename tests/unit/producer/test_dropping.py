@@ -10,7 +10,7 @@ import pytest
 from fsmon_producer.config import Config, resolve
 from fsmon_producer.dropped import Dropped
 from fsmon_producer.spool import SpoolFullError
-from fsmon_schemas.errors import ConfigError
+from fsmon_schemas.errors import ConfigError, FatalError
 
 from .test_spool import bodies, drained, opened
 
@@ -149,6 +149,10 @@ def test_a_name_that_is_none_of_ours_declares_nothing(tmp_path: Path) -> None:
     descriptor = os.open(tmp_path, os.O_RDONLY)
     assert Dropped(descriptor, ["1-2.dropped", "last-report", f"{0:020d}.avro"]).spans == []
     os.close(descriptor)
+    (tmp_path / f"{1:020d}-{2:020d}.dropped").symlink_to("/etc/passwd")
+    tmp_path.chmod(0o700)
+    with pytest.raises(FatalError, match="is none of ours"):
+        opened(tmp_path)
 
 
 def test_dropping_the_oldest_needs_a_spool() -> None:

@@ -16,7 +16,7 @@ from fsmon_producer.pipeline import Pipeline
 from fsmon_producer.publish import publisher_of
 from fsmon_producer.record import EventCodec
 from fsmon_producer.remains import Remains
-from fsmon_producer.ring import Cursor, Ring
+from fsmon_producer.ring import CorruptRingError, Cursor, Ring
 from fsmon_producer.spool import spool_of
 from fsmon_producer.state import kept
 from fsmon_producer.stop import Request, Stop
@@ -79,7 +79,10 @@ class Ending:
 
     def give_up(self, reason: str, *, deliver: bool) -> int:
         """Deliver what the drain time-out allows, then remove all; the number of events lost with it."""
-        self._pipeline.finish(reason, deliver=deliver)
+        try:
+            self._pipeline.finish(reason, deliver=deliver)
+        except CorruptRingError as error:  # it would be no less corrupt the next time
+            _log.error("session %d: %s", self._pinned.identity.session.id, error)
         lost = self.undelivered
         self._pinned.remove()
         return lost

@@ -24,6 +24,10 @@ _DISCARDED = 1 << 30
 _LENGTH = _DISCARDED - 1
 
 
+class CorruptRingError(FatalError):
+    """What the ring holds cannot be told into records: it is of no use any more."""
+
+
 class Cursor(NamedTuple):
     """A place in the ring: byte position, and the seq of the first record at or behind it."""
 
@@ -100,9 +104,9 @@ class Ring:
             append(data[offset + 9 : offset + 8 + length])
             position += (length + 15) & -8
         if position > end:
-            raise FatalError(
+            raise CorruptRingError(
                 f"the ring is corrupt: a record before position {position} ends past {end}; "
-                "restart the producer and report this"
+                "end this capture with `fsmon-producer detach`, start anew, and report this"
             )
         batch.end = self.cursor = Cursor(position, seq + len(batch.bodies))
         return batch

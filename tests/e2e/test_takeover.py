@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from e2e.host import PRODUCER, Host, Load, deployed, new_host
 from fsmon_producer.pins import Pins
+from fsmon_producer.remains import Remains
 from local.deployment import Deployment
 
 pytestmark = [pytest.mark.services, pytest.mark.kernel]
@@ -189,6 +190,22 @@ def test_an_outage_with_kills_goes_through_the_spool(host: Host) -> None:
     host.must_have(turns)
     assert len(host.sessions()) == 1
     assert not list(spool.rglob("*.avro"))
+
+
+def test_a_capture_whose_ring_cannot_be_read_is_removed(host: Host) -> None:
+    host.start("--ring-size=64K")
+    host.fsmon.producer.kill()
+    (host.watched / "unread").touch()
+    [pinned] = Pins(host.fsmon.directory / "producer" / "bpf").sessions()
+    remains = Remains(pinned)
+    remains.write_cursor(1 << 40, 0)  # nothing has been written there
+    remains.close()
+    host.start()
+    host.fsmon.stop_producer()
+    assert "end this capture with `fsmon-producer detach`" in host.fsmon.producer.log.read_text()
+    detached = host.run("detach")
+    assert (detached.returncode, "events were captured, not delivered" in detached.stdout) == (1, True)
+    assert not (host.fsmon.directory / "producer" / "bpf").is_mount()
 
 
 def test_detached_during_an_outage_all_is_delivered_by_the_next_run(host: Host) -> None:

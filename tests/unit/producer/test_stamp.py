@@ -9,7 +9,7 @@ from fsmon_producer.ring import Batch, Cursor
 from fsmon_producer.stamp import Stamp
 from fsmon_schemas.framing import RegistryId, confluent_prefix, encode_long, split_frame
 from fsmon_schemas.schema import FILE_EVENT, Schema
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from unit.producer.fake_capture import body, event
 
@@ -36,6 +36,7 @@ def decoded(message: bytes) -> dict[str, Any]:
     return event
 
 
+@settings(deadline=None)  # a busy machine
 @given(
     seq=st.one_of(
         st.integers(0, 200), st.integers(0, 2**62), st.sampled_from([2**13 - 3, 2**20 - 70, 2**34 - 1])
@@ -63,6 +64,7 @@ paths = st.binary(min_size=1, max_size=60).map(
 )
 
 
+@settings(deadline=None)  # a busy machine
 @given(path=paths)
 def test_a_flagged_path_arrives_readable_and_reversible(path: bytes) -> None:
     messages, stamp = stamped([body({"path": path}, comm="x")], [0], 5)
@@ -166,6 +168,7 @@ def test_longest_is_what_surely_fits(limit: int) -> None:
     assert len(stamp.messages(batch)[0]) <= limit
 
 
+@settings(deadline=None)  # a busy machine
 @given(garbage=st.binary(max_size=300))
 def test_garbage_never_stops_the_stream(garbage: bytes) -> None:
     messages, _ = stamped([body(), garbage, body()], [1], 3)

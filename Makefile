@@ -55,7 +55,7 @@ test-unit: setup ## Run the tests that need neither services nor the kernel
 
 .PHONY: fuzz
 fuzz: setup ## Feed every parser mutated input, SECONDS=60 each
-	@FSMON_FUZZ_SECONDS=$(or $(SECONDS),60) $(PYTHON) -m pytest -rA tests/chaos/test_fuzz.py
+	@FSMON_FUZZ_SECONDS=$(or $(SECONDS),60) $(PYTHON) -m pytest -rA tests/chaos/test_fuzz.py tests/chaos/test_spool_fuzz.py
 
 .PHONY: chaos
 chaos: setup test-packages ## Break things for long, ROUNDS=25 each; T=kill runs a part; goes on where it stopped

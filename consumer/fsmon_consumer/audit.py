@@ -7,12 +7,14 @@ The arithmetic, of one session:
     horizon     = the seq below which everything must be settled: the highest settled seq + 1; once
                   the consumer has passed the offset of the newest acknowledged event, at least
                   acked_seq; and all of it, once the session has ended
-    unaccounted = seqs below the horizon that are not settled (settled: stored, dead, expired)
-    in flight   = captured - horizon
+    dropped     = seqs that the producer's full spool gave up and declared, and that are not settled:
+                  lost at stage `spool`
+    unaccounted = seqs below the horizon that are not settled (settled: stored, dead, expired) or dropped
+    in flight   = captured - horizon, without what of it is dropped
 
-so captured = stored + dead + expired + unaccounted + in flight. `lost` was never put into the ring
-and stands beside it. Without a report `captured` is not known, and unaccounted is then not known
-either: it is never shown as 0.
+so captured = stored + dead + expired + dropped + unaccounted + in flight. What was lost at other stages
+was never put into the ring and stands beside it. Without a report `captured` is not known, and unaccounted
+is then not known either: it is never shown as 0.
 """
 
 import time
@@ -26,6 +28,7 @@ from fsmon_consumer.place import Place
 from fsmon_consumer.store import Database, statement
 
 _SETTLE_PAUSE_SECONDS = 0.25
+SPOOL = "spool"  # the stage at which events are lost that had been captured
 _OVERLAP = timedelta(minutes=1)  # a clock may step at a boot; two machines that run at once overlap for good
 
 
@@ -45,6 +48,7 @@ class Report:
     uncovered: Mapping[str, int]
     operations: Sequence[Mapping[str, Any]] = ()
     session_start: datetime | None = None
+    dropped: str = "{}"  # an int8multirange
 
     def outlives(self, successor: "Report") -> bool:
         """Whether it reported when the host's next session, ``successor``, had long begun."""
@@ -62,7 +66,7 @@ class Report:
 
 @dataclass(frozen=True)
 class Session:
-    """One session's account; None stands for what cannot be known. ``holes`` are ranges of seqs."""
+    """One session's account; None stands for what cannot be known. ``holes``, ``dropped``: ranges of seqs."""
 
     host_id: str
     session: int
@@ -79,6 +83,7 @@ class Session:
     holes: tuple[tuple[int, int], ...] = ()
     note: str = ""
     lost_by_operation: Mapping[str, Mapping[str, int]] = field(default_factory=dict)  # stage -> op -> events
+    dropped: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -138,7 +143,7 @@ def account(
     if report is None:
         return Session(
             *identity, "no report", None, stored, duplicates, dead, expired, 0, None, {}, {},
-            _holes(seen, seen.stop), "no capture report: how many events there were is not known",
+            (_below(seen.stop) - seen).spans, "no capture report: how many events there were is not known",
         )  # fmt: skip
     captured = max(report.emitted, seen.stop)
     # Events acknowledged but at no known place count as under way: the reader may not be there yet.
@@ -148,8 +153,12 @@ def account(
     horizon = seen.stop
     if passed:
         horizon = captured if report.state == "ended" else max(horizon, report.acked_seq)
-    unaccounted: int | None = horizon - len(seen)
-    in_flight, note = captured - horizon, report.end_reason or ""
+    dropped = (Ranges.parse(report.dropped) & _below(captured)) - seen
+    holes = _below(horizon) - seen - dropped
+    in_flight = len(_below(captured) - _below(horizon) - dropped)
+    unaccounted: int | None = len(holes)
+    lost = {**report.lost, SPOOL: len(dropped)} if dropped.spans else report.lost
+    note = report.end_reason or ""
     if successor is not None and successor.boot_id != report.boot_id and report.outlives(successor):
         note = (
             f"another machine, of boot {successor.boot_id}, runs as this host at the same time; "
@@ -161,13 +170,12 @@ def account(
         unaccounted = None
     return Session(
         *identity, report.state, captured, stored, duplicates, dead, expired, in_flight, unaccounted,
-        report.lost, report.uncovered, _holes(seen, horizon), note, report.lost_by_operation,
+        lost, report.uncovered, holes.spans, note, report.lost_by_operation, dropped.spans,
     )  # fmt: skip
 
 
-def _holes(seen: Ranges, horizon: int) -> tuple[tuple[int, int], ...]:
-    edges = [0, *(edge for span in seen for edge in span), horizon]
-    return tuple((start, stop) for start, stop in zip(edges[::2], edges[1::2], strict=True) if start < stop)
+def _below(seq: int) -> Ranges:
+    return Ranges.of([(0, seq)])
 
 
 def audit(
@@ -185,8 +193,8 @@ def audit(
     next_offsets: dict[Place, int] = {(name, partition): offset for name, partition, offset, *_ in offsets}
     read = []
     for host_id, session, *fields in sessions:
-        report = Report(*fields[:12]) if fields[0] is not None else None
-        read.append(((host_id, session), report, Ranges.parse(fields[12]), tuple(fields[13:])))
+        report = Report(*fields[:13]) if fields[0] is not None else None
+        read.append(((host_id, session), report, Ranges.parse(fields[13]), tuple(fields[14:])))
     accounts = []
     for index, (identity, report, seen, counts) in enumerate(read):
         place = (topic, report.acked_partition if report and report.acked_partition is not None else -1)

@@ -1,15 +1,15 @@
 """The audit as a table for people."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
-from fsmon_consumer.audit import Audit, Session
+from fsmon_consumer.audit import SPOOL, Audit, Session
 
 _TITLES = (
     "HOST", "SESSION", "STATE", "CAPTURED", "STORED", "DEAD", "EXPIRED", "IN FLIGHT", "UNACCOUNTED",
     "LOST", "DUPLICATES",
 )  # fmt: skip
 _LEFT = 3  # columns of text; the others are numbers
-_SHOWN_HOLES = 5
+_SHOWN_RANGES = 5
 
 
 def audit_table(found: Audit, *, settled_within: float | None = None) -> Iterator[str]:
@@ -70,24 +70,28 @@ def _remarks(each: Session) -> Iterator[str]:
     name = f"{each.host_id} {each.session:016x}"
     if each.note and (each.unaccounted != 0 or each.state != "ended"):
         yield f"{name}: {each.note}"
-    if any(each.lost.values()):
-        yield f"{name}: lost before the ring: {_losses(each)}"
+    if losses := _losses(each):
+        yield f"{name}: lost before the ring: {losses}"
+    if each.dropped:
+        yield f"{name}: lost at the full spool, its oldest events: {_seqs(each.dropped)}"
     if any(each.uncovered.values()):
         yield f"{name}: calls this backend cannot see into: {_counts(each.uncovered)}"
     if each.holes:
-        shown = ", ".join(
-            f"{start}-{stop - 1}" if stop - start > 1 else str(start)
-            for start, stop in each.holes[:_SHOWN_HOLES]
-        )
-        more = f" and {len(each.holes) - _SHOWN_HOLES} more ranges" if len(each.holes) > _SHOWN_HOLES else ""
-        yield f"{name}: seqs missing: {shown}{more}"
+        yield f"{name}: seqs missing: {_seqs(each.holes)}"
+
+
+def _seqs(spans: Sequence[tuple[int, int]]) -> str:
+    shown = ", ".join(
+        f"{start}-{stop - 1}" if stop - start > 1 else str(start) for start, stop in spans[:_SHOWN_RANGES]
+    )
+    return shown + (f" and {len(spans) - _SHOWN_RANGES} more ranges" if len(spans) > _SHOWN_RANGES else "")
 
 
 def _losses(each: Session) -> str:
     told = []
     for stage, count in sorted(each.lost.items()):
         by_operation = _counts(each.lost_by_operation.get(stage, {}))
-        if count:
+        if count and stage != SPOOL:
             told.append(f"{stage} {count:,}" + (f" ({by_operation})" if by_operation else ""))
     return ", ".join(told)
 

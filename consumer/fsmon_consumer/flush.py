@@ -8,6 +8,7 @@ worker may lock too is locked in key order.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
 from fsmon_schemas import FatalError
 
@@ -16,6 +17,7 @@ from fsmon_consumer.burial import bury
 from fsmon_consumer.claims import Claim
 from fsmon_consumer.dead_letters import DeadLetter
 from fsmon_consumer.layout import COPY_COLUMNS
+from fsmon_consumer.ledger import Ranges
 from fsmon_consumer.place import Place
 from fsmon_consumer.quarantine import Doubts, Quarantine
 from fsmon_consumer.sessions import Sessions, Stream, Tally
@@ -183,10 +185,11 @@ class _Flush:
             # What was read again lies in dead_letters already.
             self._tallies[slot].count("dead" if written else "duplicates", 1)
 
-    def _store_report(self, report: dict[str, object]) -> None:
+    def _store_report(self, report: dict[str, Any]) -> None:
         values = dict(report)
         for name in ("operations", "lost", "uncovered"):
             values[name] = as_json(values[name])
+        values["dropped"] = Ranges.of((span["first"], span["end"]) for span in values["dropped"]).text()
         self._database.rows(statement("store_report"), values)
 
     def _advance(self, kept: list[int], result: Flushed) -> None:

@@ -57,6 +57,21 @@ class Ranges:
         index = bisect_right(self.spans, number, key=lambda span: span[0]) - 1
         return index >= 0 and number < self.spans[index][1]
 
+    def __sub__(self, other: "Ranges") -> "Ranges":
+        """What is in this set and not in the other."""
+        left = []
+        for start, stop in self.spans:
+            for cut, end in other.spans:
+                if end > start and cut < stop:
+                    left.append((start, cut))
+                    start = end  # noqa: PLW2901 - what is left of the span
+            left.append((start, stop))
+        return Ranges.of(left)
+
+    def __and__(self, other: "Ranges") -> "Ranges":
+        """What is in both."""
+        return self - (self - other)
+
     @property
     def stop(self) -> int:
         """One above the highest member; 0 for the empty set."""

@@ -8,8 +8,11 @@ import logging
 import time
 from collections.abc import Callable
 
+from fsmon_schemas.schema import Schema
+
 from fsmon_producer.destination import Destination, InterruptedPublishError
-from fsmon_producer.identity import Session
+from fsmon_producer.pins import Identity
+from fsmon_producer.record import EventCodec
 from fsmon_producer.report import delivered
 from fsmon_producer.ring import Cursor
 from fsmon_producer.spool import Spool
@@ -25,9 +28,10 @@ _CONNECT = 1.0
 class Backlog:
     """``deliver`` it; the spool is removed with its last event and report."""
 
-    def __init__(self, spool: Spool, session: Session, destination: Destination) -> None:
+    def __init__(self, spool: Spool, identity: Identity, destination: Destination) -> None:
         self._spool = spool
-        self._session = session
+        self._session = identity.session
+        self._codec = EventCodec(Schema(identity.schema))
         self._to = destination
         self._report = spool.report
 
@@ -57,15 +61,21 @@ class Backlog:
 
     def _step(self) -> bool:
         """One turn; whether nothing is left."""
-        stamp = Stamp(self._to.frame, self._session.host_id, self._session.id, self._to.limit)
+        stamp = Stamp(
+            self._to.frame, self._session.host_id, self._session.id, self._to.limit, codec=self._codec
+        )
         if self._to.ready and self._spool.unread:
             first, bodies = self._spool.read(_BATCH)
             self._to.send(stamp.framed(first, bodies, self._to.frame), Cursor(0, first + len(bodies)))
         self._to.poll(_POLL)
-        self._spool.release(self._to.acknowledged.cursor.seq)
-        if not self._spool.empty or not self._to.settled:
+        acknowledged = self._to.acknowledged.cursor.seq
+        if acknowledged < self._spool.end:
+            self._spool.release(acknowledged)
             return False
+        if not self._to.settled:
+            return False
+        # The last of it stays till then: without events nobody would look for a report.
         if self._report is None or self._to.reports_acknowledged:
             return True
-        self._to.send_report(delivered(self._report, self._to.acknowledged))
+        self._to.send_report(delivered(self._report, self._to.acknowledged, self._spool.dropped.spans))
         return False

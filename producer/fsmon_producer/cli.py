@@ -76,6 +76,7 @@ def run(
     state_dir: options.StateDir = None,
     bpffs: options.Bpffs = None,
     spool_size: options.SpoolSize = None,
+    spool_full: options.SpoolFull = None,
     config: options.ConfigFile = None,
     log_level: options.LogLevel = None,
 ) -> None:
@@ -104,6 +105,7 @@ def detach(
     state_dir: options.StateDir = None,
     bpffs: options.Bpffs = None,
     spool_size: options.SpoolSize = None,
+    spool_full: options.SpoolFull = None,
     config: options.ConfigFile = None,
     log_level: options.LogLevel = None,
 ) -> None:

@@ -20,6 +20,8 @@ REPORTS_TOPIC = "fsmon.capture-reports"
 CONTROL = Path("/run/fsmon/producer.sock")
 STATE_DIR = Path("/var/lib/fsmon")
 BACKENDS = ("auto", *backends.BACKENDS)
+DROP_OLDEST = "drop-oldest"
+SPOOL_FULL = ("stop", DROP_OLDEST)
 LOG_LEVELS = ("debug", "info", "warning", "error")
 # What a backend can report, in the order of the schema, which names more for the backends to come.
 OPERATIONS = tuple(
@@ -58,6 +60,7 @@ class Config:
     state_dir: Path = STATE_DIR
     bpffs: Path | None = None  # state_dir/bpf
     spool_size: int = 1 << 30  # of a session; 0: none
+    spool_full: str = "stop"
 
 
 def resolve(given: Mapping[str, Any], file: Path | None) -> Config:
@@ -72,6 +75,8 @@ def resolve(given: Mapping[str, Any], file: Path | None) -> Config:
     config = replace(config, **over)
     if config.report_interval <= 0:
         raise ConfigError("report_interval: should be above 0: reports are what proves completeness")
+    if config.spool_full == DROP_OLDEST and not config.spool_size:
+        raise ConfigError("spool_full: drop-oldest needs a spool: give --spool-size above 0")
     return config
 
 
@@ -233,4 +238,5 @@ _CHECKS: dict[str, Callable[[Any], Any]] = {
     "state_dir": _plain_path,
     "bpffs": _plain_path,
     "spool_size": _size,
+    "spool_full": _one_of(SPOOL_FULL),
 }

@@ -7,11 +7,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from fsmon_schemas.schema import Schema
+
 from fsmon_producer.config import Config
 from fsmon_producer.journal import Journal
 from fsmon_producer.pins import Pinned
 from fsmon_producer.pipeline import Pipeline
 from fsmon_producer.publish import publisher_of
+from fsmon_producer.record import EventCodec
 from fsmon_producer.remains import Remains
 from fsmon_producer.ring import CorruptRingError, Cursor, Ring
 from fsmon_producer.spool import spool_of
@@ -44,7 +47,8 @@ class Ending:
         self._spool = spool_of(spools, session, config, lambda: pinned.identity)
         if self._spool is not None:
             self._open_things.callback(self._spool.close)
-        journal = Journal(self._remains, ring, self._spool, session)
+        codec = EventCodec(Schema(pinned.identity.schema))
+        journal = Journal(self._remains, ring, self._spool, session, codec)
         publisher = publisher_of(config, pinned.identity, journal.start, pinned.bind)
         self._open_things.callback(publisher.close)
         self._pipeline = Pipeline(

@@ -1,6 +1,7 @@
 """Sessions before this run's: what their rings and spools still hold is delivered, and they are ended."""
 
 import logging
+import re
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -17,6 +18,7 @@ from fsmon_producer.state import Kept
 from fsmon_producer.stop import Request
 from fsmon_producer.succession import Begun
 
+_SESSION = re.compile("[0-9a-f]{1,16}")
 _log = logging.getLogger(__name__)
 
 
@@ -27,17 +29,28 @@ def settle_former(
 
     What can never be delivered, since its topic is gone say, is told and left as it is.
     """
+    alive = {begun.session.id}  # what these have spooled is for their rings' readers to send
     for pinned in begun.ending:
+        alive.add(pinned.identity.session.id)
         with _told(), Ending(pinned, config, keep.spools, stop, between=between) as ending:
-            ending.complete()
-    for directory in sorted(keep.spools.iterdir()) if keep.spools.exists() else []:
-        if directory.name != f"{begun.session.id:x}" and stop.reason is None:
+            if ending.complete():
+                alive.remove(pinned.identity.session.id)
+    for session in sorted(_spooled(keep.spools)):
+        if session not in alive and stop.reason is None:
             with _told():
-                _deliver(directory, config, stop, between)
+                _deliver(keep.spools / f"{session:x}", session, config, stop, between)
 
 
-def _deliver(directory: Path, config: Config, stop: Request, between: Callable[[], None]) -> None:
-    spool = Spool(directory, config.spool_size)
+def _spooled(spools: Path) -> list[int]:
+    """The sessions that have a spool; what else lies there is none of ours."""
+    names = [path.name for path in spools.iterdir() if path.is_dir()] if spools.exists() else []
+    return [int(name, 16) for name in names if _SESSION.fullmatch(name)]
+
+
+def _deliver(
+    directory: Path, session: int, config: Config, stop: Request, between: Callable[[], None]
+) -> None:
+    spool = Spool(directory, session, config.spool_size)
     with closing(spool):
         identity = spool.identity
         if identity is None:
@@ -45,7 +58,7 @@ def _deliver(directory: Path, config: Config, stop: Request, between: Callable[[
             return
         publisher = publisher_of(config, identity, Cursor(0, spool.first), lambda _: None)
         with closing(publisher):
-            Backlog(spool, identity.session, publisher).deliver(stop, between)
+            Backlog(spool, identity, publisher).deliver(stop, between)
 
 
 @contextmanager

@@ -7,10 +7,12 @@ take it, its older part moves to the spool; what the spool holds is sent first t
 import logging
 
 from fsmon_producer.capture import Captured
+from fsmon_producer.dropped import Span
 from fsmon_producer.identity import Session
+from fsmon_producer.record import CURRENT, EventCodec
 from fsmon_producer.ring import Cursor, Ring
 from fsmon_producer.spool import Spool, SpoolFullError
-from fsmon_producer.stamp import Stamp
+from fsmon_producer.stamp import Stamp, StampCounts
 
 _log = logging.getLogger(__name__)
 _MOVED_AT_ONCE = 5000  # records, and one sync of the disk
@@ -20,11 +22,21 @@ _NO_LIMIT = 1 << 29  # the topic's is seen to when it is sent
 class Journal:
     """Owns the ring's cursor: it is stored durably before the ring's consumer position moves."""
 
-    def __init__(self, capture: Captured, ring: Ring, spool: Spool | None, session: Session) -> None:
+    def __init__(
+        self,
+        capture: Captured,
+        ring: Ring,
+        spool: Spool | None,
+        session: Session,
+        codec: EventCodec = CURRENT,
+    ) -> None:
+        """``codec`` is of the schema of the session's events."""
         self._capture = capture
         self._ring = ring
         self._spool = spool
-        self._stamp = Stamp(b"", session.host_id, session.id, _NO_LIMIT)
+        self._session = session
+        self._codec = codec
+        self._stamp = self.stamp(b"", _NO_LIMIT, StampCounts())
         self._released = ring.cursor
         self._full = ""
         self.goal: int | None = None  # position in the ring behind which nothing is read any more
@@ -38,8 +50,8 @@ class Journal:
             self._release_ring(self._ring.read(min(missing, _MOVED_AT_ONCE), _NO_LIMIT).end)
         if missing < 0:
             _log.error(
-                "%s lacks seq %d to %d, which were in it: its files were removed, and the audit shows these "
-                "events as unaccounted",
+                "%s lacks seq %d to %d, which were in it: its files were removed or damaged, and the audit "
+                "shows these events as unaccounted",
                 spool.directory,
                 spool.end,
                 self._ring.cursor.seq - 1,
@@ -72,6 +84,11 @@ class Journal:
         return self._spool.size if self._spool is not None else 0
 
     @property
+    def dropped(self) -> list[Span]:
+        """Seqs that a full spool gave up."""
+        return self._spool.dropped.spans if self._spool is not None else []
+
+    @property
     def filling(self) -> bool:
         """Whether the ring is more than half full."""
         return self.ring_used > self._capture.ring_bytes // 2
@@ -102,6 +119,10 @@ class Journal:
     def idle(self) -> bool:
         """Whether nothing is to be done until the kernel writes its next record."""
         return not self.from_spool and self._released == self._ring.cursor and self.goal is None
+
+    def stamp(self, frame: bytes, limit: int, counts: StampCounts) -> Stamp:
+        """What makes messages of the session's records."""
+        return Stamp(frame, self._session.host_id, self._session.id, limit, counts, codec=self._codec)
 
     def read(self, stamp: Stamp, frame: bytes, most: int) -> tuple[list[bytes], Cursor] | None:
         """The next messages, at most that many, and where they end; None where there are none."""

@@ -24,6 +24,7 @@ class Figures:
     acknowledged: int
     ring_used: int
     spooled: int = 0  # bytes
+    dropped: int = 0  # events
 
 
 class Metrics(Collector):
@@ -74,6 +75,9 @@ class Metrics(Collector):
         )
         yield GaugeMetricFamily("fsmon_ring_used_bytes", "Of the ring: not released yet.", newest.ring_used)
         yield GaugeMetricFamily("fsmon_spool_bytes", "In the spool: not acknowledged yet.", newest.spooled)
+        yield CounterMetricFamily(
+            "fsmon_spool_dropped_events", "Given up by a full spool (drop-oldest).", newest.dropped
+        )
         yield GaugeMetricFamily("fsmon_ring_bytes", "Size of the ring.", self._ring_bytes)
 
     def close(self) -> None:

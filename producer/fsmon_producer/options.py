@@ -12,6 +12,7 @@ from fsmon_producer.config import (
     LOG_LEVELS,
     OPERATIONS,
     REPORTS_TOPIC,
+    SPOOL_FULL,
     STATE_DIR,
 )
 
@@ -174,6 +175,15 @@ SpoolSize = Annotated[
         envvar="FSMON_SPOOL_SIZE",
         help="What a session may keep on disk, in the state directory, while Kafka is away and the ring is "
         "filling; 0: nothing. Default: 1G.",
+    ),
+]
+SpoolFull = Annotated[
+    str | None,
+    typer.Option(
+        metavar="|".join(SPOOL_FULL),
+        envvar="FSMON_SPOOL_FULL",
+        help="When the spool is full: stop reading, so that the ring fills and the kernel drops and counts "
+        "the newest events, or drop the oldest spooled events and declare which. Default: stop.",
     ),
 ]
 Partitions = Annotated[

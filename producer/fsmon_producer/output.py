@@ -17,7 +17,7 @@ from fsmon_schemas.framing import encode_long
 from fsmon_schemas.schema import FILE_EVENT
 
 from fsmon_producer.destination import Acknowledged
-from fsmon_producer.record import UndecodableRecordError, decode_stamped
+from fsmon_producer.record import CURRENT, UndecodableRecordError
 from fsmon_producer.ring import Cursor
 
 _NO_LIMIT = 1 << 29  # longer than any record a ring can hold
@@ -84,7 +84,7 @@ class JsonLines(Output):
 
 def _json_line(message: bytes) -> str:
     try:
-        event = decode_stamped(message)
+        event = CURRENT.decode_stamped(message)
     except UndecodableRecordError as error:
         return json.dumps({"undecodable": message.hex(), "reason": str(error)}) + "\n"
     shown = {name: _json_value(name, value) for name, value in event.items() if value is not None}

@@ -145,7 +145,7 @@ class Pipeline:
             self._retry_at = now + _CONNECT
             return False
         counts = self._stamp.counts if self._stamp else StampCounts()
-        self._stamp = Stamp(self._to.frame, self._session.host_id, self._session.id, self._to.limit, counts)
+        self._stamp = self._log.stamp(self._to.frame, self._to.limit, counts)
         return True
 
     def _move(self, now: float, idle: float) -> None:
@@ -235,7 +235,9 @@ class Pipeline:
 
     def _report(self, end_reason: str | None = None) -> bytes:
         counters = self._capture.counters()
-        return self._reporter.body(counters, self._log.next_seq, self._to.acknowledged, end_reason)
+        return self._reporter.body(
+            counters, self._log.next_seq, self._to.acknowledged, self._log.dropped, end_reason
+        )
 
     def _look_for_losses(self) -> None:
         lost = lost_events(self._capture.counters())
@@ -251,6 +253,7 @@ class Pipeline:
             self._to.acknowledged.cursor.seq,
             self._log.ring_used,
             self._log.spooled,
+            sum(end - first for first, end in self._log.dropped),
         )
 
     def _figures(self) -> str:

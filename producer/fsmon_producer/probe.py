@@ -18,7 +18,7 @@ from fsmon_schemas.errors import FatalError
 
 from fsmon_producer import probe_operations
 from fsmon_producer.programs import Capture
-from fsmon_producer.record import decode_kernel
+from fsmon_producer.record import CURRENT
 from fsmon_producer.ring import Cursor, Ring
 
 _log = logging.getLogger(__name__)
@@ -104,7 +104,7 @@ def _taken_out(capture: Capture) -> list[dict[str, Any]]:
     ring = Ring(capture.ring_fd, capture.ring_bytes, Cursor(*capture.read_cursor()))
     try:
         while ring.behind:
-            events += map(decode_kernel, ring.read(_BATCH, capture.ring_bytes).bodies)
+            events += map(CURRENT.decode_kernel, ring.read(_BATCH, capture.ring_bytes).bodies)
         capture.begin(ring.cursor.position)
         ring.release(ring.cursor)
     finally:

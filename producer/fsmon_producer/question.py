@@ -6,7 +6,7 @@ from typing import Any
 
 import fastavro
 
-from fsmon_producer.record import KERNEL_BYTES
+from fsmon_producer.record import CURRENT
 
 _WATCHED, _OUR_ROOT = 1, 2  # hints
 _AT_SYMLINK_NOFOLLOW, _AT_SYMLINK_FOLLOW = 0x100, 0x400
@@ -27,7 +27,7 @@ _SCHEMA = fastavro.parse_schema(
             {"name": "second", "type": "bytes"},
             {"name": "hints", "type": "long"},
             *({"name": f"argument{n}", "type": "long"} for n in range(_FIRST_ARGUMENT, 5)),
-            {"name": "event", "type": KERNEL_BYTES},
+            {"name": "event", "type": CURRENT.kernel_bytes},
         ],
     }
 )

@@ -10,7 +10,7 @@ from collections.abc import Collection
 from typing import Any
 
 import fastavro
-from fsmon_schemas.schema import FILE_EVENT
+from fsmon_schemas.schema import FILE_EVENT, Schema
 
 STAMPED = ("host_id", "session", "seq")
 _RAW_OF = {"path": "path_raw", "target_path": "target_path_raw"}
@@ -29,20 +29,10 @@ def _plain_type(declared: Any, string: str) -> Any:
     return string if declared == "string" else declared
 
 
-def _schema(string: str, without: Collection[str] = ()) -> Any:
-    declared = [field for field in FILE_EVENT.declared["fields"] if field["name"] not in without]
-    plain = [{**field, "type": _plain_type(field["type"], string)} for field in declared]
+def _schema(declared: dict[str, Any], string: str, without: Collection[str] = ()) -> Any:
+    fields = [field for field in declared["fields"] if field["name"] not in without]
+    plain = [{**field, "type": _plain_type(field["type"], string)} for field in fields]
     return fastavro.parse_schema({"type": "record", "name": "FileEvent", "fields": plain})
-
-
-KERNEL_BYTES = _schema("bytes", STAMPED)
-_KERNEL_TEXT = _schema("string", STAMPED)
-_WHOLE = _schema("string")
-_STRINGS = tuple(
-    field["name"]
-    for field in FILE_EVENT.declared["fields"]
-    if field["name"] not in STAMPED and field["type"] in ("string", ["null", "string"])
-)
 
 
 def _decode(data: bytes, schema: Any) -> dict[str, Any]:
@@ -57,50 +47,62 @@ def _decode(data: bytes, schema: Any) -> dict[str, Any]:
     return event
 
 
-def decode_kernel(body: bytes) -> dict[str, Any]:
-    """The event the kernel wrote, strings as bytes; UndecodableRecordError unless it is exactly one."""
-    return _decode(body, KERNEL_BYTES)
+class EventCodec:
+    """For events of one schema: that of the session, which an older or newer build may have begun."""
 
+    def __init__(self, schema: Schema) -> None:
+        self.kernel_bytes = _schema(schema.declared, "bytes", STAMPED)
+        self._kernel_text = _schema(schema.declared, "string", STAMPED)
+        self._whole = _schema(schema.declared, "string")
+        self._strings = tuple(
+            field["name"]
+            for field in schema.declared["fields"]
+            if field["name"] not in STAMPED and field["type"] in ("string", ["null", "string"])
+        )
 
-def is_text(body: bytes) -> bool:
-    """Whether the kernel's bytes are one event whose strings are all valid UTF-8: nothing to rewrite."""
-    try:
-        _decode(body, _KERNEL_TEXT)
-    except UndecodableRecordError:
-        return False
-    return True
+    def decode_kernel(self, body: bytes) -> dict[str, Any]:
+        """The event the kernel wrote, strings as bytes; UndecodableRecordError unless it is exactly one."""
+        return _decode(body, self.kernel_bytes)
 
-
-def decode_stamped(body: bytes) -> dict[str, Any]:
-    """The event of an unframed message; UndecodableRecordError unless it is exactly one."""
-    return _decode(body, _WHOLE)
-
-
-def encode_kernel(event: dict[str, Any]) -> bytes:
-    """The kernel's part of an event, strings as text."""
-    stream = io.BytesIO()
-    fastavro.schemaless_writer(stream, _KERNEL_TEXT, event)
-    return stream.getvalue()
-
-
-def readable(event: dict[str, Any]) -> dict[str, Any]:
-    r"""The event with its byte strings as text; a path that is not UTF-8 keeps its bytes in ``*_raw``.
-
-    Bytes that are not UTF-8 become ``\xNN``, and so do backslashes beside them, so that the
-    text can be turned back.
-    """
-    text = dict(event)
-    for name in _STRINGS:
-        data = event[name]
-        if data is None:
-            continue
+    def is_text(self, body: bytes) -> bool:
+        """Whether the kernel's bytes are one event whose strings are all valid UTF-8: nothing to rewrite."""
         try:
-            text[name] = data.decode("utf-8")
-        except UnicodeDecodeError:
-            text[name] = data.replace(b"\\", b"\\x5c").decode("utf-8", "backslashreplace")
-            if name in _RAW_OF:
-                text[_RAW_OF[name]] = data
-    return text
+            _decode(body, self._kernel_text)
+        except UndecodableRecordError:
+            return False
+        return True
+
+    def decode_stamped(self, body: bytes) -> dict[str, Any]:
+        """The event of an unframed message; UndecodableRecordError unless it is exactly one."""
+        return _decode(body, self._whole)
+
+    def encode_kernel(self, event: dict[str, Any]) -> bytes:
+        """The kernel's part of an event, strings as text."""
+        stream = io.BytesIO()
+        fastavro.schemaless_writer(stream, self._kernel_text, event)
+        return stream.getvalue()
+
+    def readable(self, event: dict[str, Any]) -> dict[str, Any]:
+        r"""The event with its byte strings as text; a path that is not UTF-8 keeps its bytes in ``*_raw``.
+
+        Bytes that are not UTF-8 become ``\xNN``, and so do backslashes beside them, so that the
+        text can be turned back.
+        """
+        text = dict(event)
+        for name in self._strings:
+            data = event[name]
+            if data is None:
+                continue
+            try:
+                text[name] = data.decode("utf-8")
+            except UnicodeDecodeError:
+                text[name] = data.replace(b"\\", b"\\x5c").decode("utf-8", "backslashreplace")
+                if name in _RAW_OF:
+                    text[_RAW_OF[name]] = data
+        return text
+
+
+CURRENT = EventCodec(FILE_EVENT)
 
 
 def without_paths(event: dict[str, Any]) -> dict[str, Any]:

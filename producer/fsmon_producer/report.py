@@ -3,6 +3,7 @@
 import io
 import time
 from collections import defaultdict
+from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Any
 
@@ -11,6 +12,7 @@ from fsmon_schemas.schema import CAPTURE_REPORT
 
 from fsmon_producer.capture import Counters
 from fsmon_producer.destination import Acknowledged
+from fsmon_producer.dropped import Span
 from fsmon_producer.identity import Session
 
 
@@ -31,7 +33,12 @@ class Reporter:
         self._state = "started"
 
     def body(
-        self, counters: Counters, next_seq: int, acknowledged: Acknowledged, end_reason: str | None = None
+        self,
+        counters: Counters,
+        next_seq: int,
+        acknowledged: Acknowledged,
+        dropped: Sequence[Span] = (),
+        end_reason: str | None = None,
     ) -> bytes:
         """The Avro body of a report of now; with ``end_reason`` it is the last."""
         state = self._state if end_reason is None else "ended"
@@ -55,18 +62,24 @@ class Reporter:
                 "operations": _operations(counters),
                 "lost": {stage: events for stage, events in lost.items() if events},
                 "uncovered": {kind: calls for kind, calls in counters.uncovered.items() if calls},
+                "dropped": _ranges(dropped),
             }
         )
 
 
-def delivered(body: bytes, acknowledged: Acknowledged) -> bytes:
-    """The report, with everything acknowledged that was not when it was made."""
+def delivered(body: bytes, acknowledged: Acknowledged, dropped: Sequence[Span]) -> bytes:
+    """The report, with everything acknowledged or dropped that was not when it was made."""
     report = fastavro.schemaless_reader(io.BytesIO(body), CAPTURE_REPORT.parsed, None)
     assert isinstance(report, dict)
     report["acked_seq"] = max(report["acked_seq"], acknowledged.cursor.seq)
     if acknowledged.offset is not None:
         report["acked_partition"], report["acked_offset"] = acknowledged.partition, acknowledged.offset
+    report["dropped"] = _ranges(dropped)
     return _encode(report)
+
+
+def _ranges(spans: Sequence[Span]) -> list[dict[str, int]]:
+    return [{"first": first, "end": end} for first, end in spans]
 
 
 def _operations(counters: Counters) -> list[dict[str, Any]]:

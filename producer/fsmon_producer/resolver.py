@@ -18,7 +18,7 @@ from fsmon_bpf import avro_encoder
 
 from fsmon_producer.marker import Inode, Marker
 from fsmon_producer.question import Question
-from fsmon_producer.record import encode_kernel, readable
+from fsmon_producer.record import CURRENT
 from fsmon_producer.ring import Cursor, Ring
 from fsmon_producer.watches import Watches
 
@@ -104,7 +104,8 @@ class Resolver:
         event["file_type"] = _TYPES.get(stat.S_IFMT(file.mode), "unknown") if file else "unknown"
         if event["op"] == "rmdir":
             event["file_type"] = "directory"
-        self._marker.send(_OPERATIONS.index(event["op"]), b"\0" + encode_kernel(readable(event)))
+        body = CURRENT.encode_kernel(CURRENT.readable(event))
+        self._marker.send(_OPERATIONS.index(event["op"]), b"\0" + body)
 
     def _root_of(self, question: Question) -> int | None:
         """The process's root; once it is gone our own, if it had the same."""

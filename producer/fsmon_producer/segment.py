@@ -4,9 +4,12 @@ So a record's length stands before it, and a torn tail costs only what was not s
 directory's descriptor, never through a link.
 """
 
+import errno
 import io
 import os
 import secrets
+import stat
+import zlib
 from typing import Any
 
 import fastavro
@@ -23,11 +26,15 @@ class Segment:
     """Records from seq ``first`` to ``end``, exclusive; ``size`` in bytes. The newest is appended to."""
 
     def __init__(self, directory: int, first: int) -> None:
-        """Open for reading; use ``create`` for a new one."""
+        """Open for reading; use ``create`` for a new one. OSError where it is no file."""
         self.first = first
         self._directory = directory
         self._file = os.open(name_of(first), os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
-        self.size = os.fstat(self._file).st_size
+        about = os.fstat(self._file)
+        if not stat.S_ISREG(about.st_mode):
+            os.close(self._file)
+            raise OSError(errno.EINVAL, "not a regular file")
+        self.size = about.st_size
         self._marker = b""
         self._start = 0
         self.metadata = b""
@@ -38,44 +45,50 @@ class Segment:
         """A new and empty one; OSError as the disk says."""
         header = io.BytesIO()
         marker = secrets.token_bytes(_MARKER)
-        fastavro.writer(header, schema, [], sync_marker=marker, metadata={_METADATA: metadata.decode()})
+        fastavro.writer(header, schema, [], sync_marker=marker, metadata={_METADATA: _summed(metadata)})
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         file = os.open(name_of(first), flags, 0o600, dir_fd=directory)
         try:
             _write(file, header.getvalue(), 0)
+            os.fsync(directory)
         except OSError:
             os.unlink(name_of(first), dir_fd=directory)
             raise
         finally:
             os.close(file)
-        os.fsync(directory)
         made = cls(directory, first)
-        made.recover()
+        made.recover(0)
         return made
 
-    def recover(self) -> bool:
-        """Find ``end``, and cut off what lies behind the last whole record; False where something did."""
+    def recover(self, session: int) -> int:
+        """Find ``end``, and cut off what lies behind the last whole record of ``session``; its bytes.
+
+        A record says itself which seq of which session it is, so those of another file are none of ours.
+        """
         data = os.pread(self._file, self.size, 0)
         try:
             reader = fastavro.reader(io.BytesIO(data))
-            self.metadata = str(reader.metadata[_METADATA]).encode()
+            self.metadata = _sound(str(reader.metadata[_METADATA]))
             self._start = self._header_length(data)
         except Exception:  # fastavro raises what the bytes lead it to: the header itself was torn
             self._cut(0)
-            return False
+            return len(data)
         self._marker = data[self._start - _MARKER : self._start]
-        position = self._start
-        self.end = self.first
+        position, self.end = self._start, self.first
+        whose = b""
         while position < len(data):
             after = self._after(data, position)
             if after is None:
                 break
-            position = after[1]
+            body, behind = after
+            whose = whose or _identity(body, session)
+            if not whose or not body.startswith(whose + encode_long(self.end)):
+                break
+            position = behind
             self.end += 1
-        whole = position == len(data)
-        if not whole:
+        if position < len(data):
             self._cut(position)
-        return whole
+        return len(data) - position
 
     def _header_length(self, data: bytes) -> int:
         """Behind the magic comes a map of metadata, then the marker."""
@@ -88,7 +101,7 @@ class Segment:
                 _, position = decode_long(data, position)
             for _ in range(2 * abs(count)):
                 length, position = decode_long(data, position)
-                position += length
+                position += max(0, length)
 
     def _after(self, data: bytes, position: int) -> tuple[bytes, int] | None:
         """The record of the block at ``position`` and where the next begins; None where it is not whole."""
@@ -103,20 +116,17 @@ class Segment:
         return data[at:stop], stop + _MARKER
 
     def append(self, bodies: list[bytes]) -> None:
-        """Write records, not yet surely on the disk; OSError leaves it as it was."""
+        """Write records, and return when they are on the disk; OSError leaves it as it was."""
         marker = self._marker
         data = b"".join([_ONE + encode_long(len(body)) + body + marker for body in bodies])
         try:
             _write(self._file, data, self.size)
+            os.fdatasync(self._file)  # here, too, a disk may say that it is full
         except OSError:
             self._cut(self.size)
             raise
         self.size += len(data)
         self.end += len(bodies)
-
-    def sync(self) -> None:
-        """Return when what was written is on the disk."""
-        os.fdatasync(self._file)
 
     def read(self, position: int, most: int) -> tuple[list[bytes], int]:
         """Up to ``most`` records from a byte on (0: from the first), and where the next begins."""
@@ -145,6 +155,28 @@ class Segment:
         """Delete it."""
         self.close()
         os.unlink(name_of(self.first), dir_fd=self._directory)
+
+
+def _summed(metadata: bytes) -> str:
+    """With its CRC-32: Avro protects no header."""
+    return f"{zlib.crc32(metadata):08x} {metadata.decode()}"
+
+
+def _sound(text: str) -> bytes:
+    metadata = text[9:].encode()
+    if _summed(metadata) != text:
+        raise ValueError("the metadata are damaged")
+    return metadata
+
+
+def _identity(body: bytes, session: int) -> bytes:
+    """What a stamped body begins with, before its seq; empty where it is not of this session."""
+    try:
+        length, at = decode_long(body, 0)
+        found, end = decode_long(body, at + length) if length >= 0 else (-1, 0)
+    except FramingError:
+        return b""
+    return body[:end] if found == session else b""
 
 
 def name_of(first: int) -> str:

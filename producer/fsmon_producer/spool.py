@@ -2,9 +2,9 @@
 
 A directory of segments, bounded in bytes. When ``append`` returns its events are synced: only then may the
 ring be released. Acknowledged events go by whole segments; after a restart the rest of one is sent again.
+At its bound it takes no more, or gives its oldest segment up for the newest events (dropped.py).
 """
 
-import contextlib
 import errno
 import logging
 import os
@@ -15,49 +15,87 @@ from pathlib import Path
 from fsmon_schemas.errors import FatalError, FsmonError
 from fsmon_schemas.schema import Schema
 
-from fsmon_producer.config import Config
+from fsmon_producer import last_report
+from fsmon_producer.config import DROP_OLDEST, Config
+from fsmon_producer.dropped import Dropped
 from fsmon_producer.identity import Session
 from fsmon_producer.pins import Identity
-from fsmon_producer.segment import Segment
+from fsmon_producer.segment import Segment, name_of
 from fsmon_producer.state import must_be_ours
 
 _log = logging.getLogger(__name__)
 _SEGMENT_BYTES = 16 << 20
 _FRAME_BYTES = 20  # at most, around a record: a block's count and length, and its marker
 _NAME = re.compile(r"\d{20}\.avro")
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
-_REPORT = "last-report"
+_SHARE = 8  # of the bound: a segment, where the oldest is given up
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+_REFUSED = (*_NO_ROOM, errno.EFBIG, errno.EIO, errno.EROFS)
 
 
 class SpoolFullError(FsmonError):
-    """Nothing more goes in: the bound is reached, or the disk refuses."""
+    """Nothing more goes in: the bound is reached, or the disk refuses; ``room`` if less in it would help."""
+
+    def __init__(self, why: str, *, room: bool) -> None:
+        super().__init__(why)
+        self.room = room
 
 
 class Spool:
     """One session's. Not thread-safe."""
 
-    def __init__(self, directory: Path, limit: int, identity: Callable[[], Identity] | None = None) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        session: int,
+        limit: int,
+        identity: Callable[[], Identity] | None = None,
+        *,
+        drop_oldest: bool = False,
+    ) -> None:
         """``limit`` in bytes, of this session. Without ``identity`` it can be read only.
 
-        ConfigError where the directory is not ours alone.
+        ConfigError where the directory is not ours alone, FatalError where something in it is no file.
         """
         self.directory = directory
         self._limit = limit
         self._identity = identity
+        self._drop_oldest = drop_oldest
+        self._segment_bytes = min(_SEGMENT_BYTES, limit // _SHARE) if drop_oldest else _SEGMENT_BYTES
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         must_be_ours(directory)
         self._fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
         self._segments: list[Segment] = []
         names = os.listdir(self._fd)  # noqa: PTH208 - of the descriptor, whatever the name stands for now
+        try:
+            self.dropped = Dropped(self._fd, names)
+        except OSError as error:
+            raise FatalError(f"{directory}: a *.dropped is none of ours, remove it: {error}") from error
         for name in sorted(name for name in names if _NAME.fullmatch(name)):
-            segment = Segment(self._fd, int(name[:20]))
-            if not segment.recover():
-                _log.warning("%s: its end was torn and is cut off at seq %d", directory / name, segment.end)
-            if segment.end > segment.first:
-                self._segments.append(segment)
-            else:
-                segment.remove()
+            self._open(name, session)
+        self._acknowledged = 0
         self._reading, self._position, self._next = 0, 0, self.first
+
+    def _open(self, name: str, session: int) -> None:
+        path = self.directory / name
+        try:
+            segment = Segment(self._fd, int(name[:20]))
+        except OSError as error:
+            raise FatalError(f"{path}: {error.strerror}; it is none of ours, remove it") from error
+        if cut := segment.recover(session):
+            _log.error(
+                "%s is torn or damaged behind seq %d: %d bytes are cut off", path, segment.end - 1, cut
+            )
+        if segment.end == segment.first:
+            segment.remove()
+            return
+        if self._segments and segment.first != self.end:
+            _log.error(
+                "%s lacks seq %d to %d, and the audit shows them as unaccounted",
+                self.directory,
+                self.end,
+                segment.first - 1,
+            )
+        self._segments.append(segment)
 
     @property
     def empty(self) -> bool:
@@ -97,25 +135,65 @@ class Spool:
 
         SpoolFullError leaves it as it was.
         """
+        if self._segments and first < self.end:
+            raise AssertionError(f"seq {first} after {self.end}: the spool would have it twice")
+        while True:
+            try:
+                self._write(first, bodies)
+            except SpoolFullError as error:
+                if not (self._drop_oldest and error.room and self._segments):
+                    raise
+                self._give_up_oldest()
+            else:
+                return
+
+    def _write(self, first: int, bodies: list[bytes]) -> None:
         assert self._identity is not None
-        if not self._segments:
-            self._reading, self._position, self._next = 0, 0, first
-        elif first != self.end:
-            raise AssertionError(f"seq {first} after {self.end}: the spool would have a hole")
+        needed = sum(map(len, bodies)) + _FRAME_BYTES * len(bodies)
+        if self.size + needed > self._limit:
+            raise SpoolFullError(
+                f"the spool has reached its {self._limit >> 10} KiB", room=needed <= self._limit
+            )
         try:
-            if self.size + sum(map(len, bodies)) + _FRAME_BYTES * len(bodies) > self._limit:
-                raise SpoolFullError(f"the spool has reached its {self._limit >> 10} KiB")
-            if not self._segments or self._segments[-1].size > _SEGMENT_BYTES:
+            if not self._segments:
+                self._reading, self._position, self._next = 0, 0, first
+            if not self._segments or first != self.end or self._segments[-1].size > self._segment_bytes:
                 identity = self._identity()
                 schema = Schema(identity.schema).parsed
                 self._segments.append(Segment.create(self._fd, first, schema, identity.as_json()))
             self._segments[-1].append(bodies)
-            self._segments[-1].sync()
         except OSError as error:
-            if error.errno not in _NO_ROOM:
-                raise
             self._drop_empty()
-            raise SpoolFullError(f"the disk takes no more of the spool: {error.strerror}") from error
+            raise self._refused(error) from error
+
+    def _refused(self, error: OSError) -> OSError | SpoolFullError:
+        """What a disk says is either that it is full, or none of our business."""
+        if error.errno not in _REFUSED:
+            return error
+        why = f"the disk takes no more of the spool: {error.strerror}"
+        return SpoolFullError(why, room=error.errno in _NO_ROOM)
+
+    def _give_up_oldest(self) -> None:
+        """Declare what is not acknowledged of the oldest segment, and remove it."""
+        segment = self._segments[0]
+        first = max(segment.first, self._acknowledged)
+        try:
+            self.dropped.take(name_of(segment.first), (first, segment.end))
+        except OSError as error:
+            raise self._refused(error) from error
+        segment.close()
+        self._forget_first()
+        _log.error(
+            "the spool is full: its oldest events, seq %d to %d, are dropped and declared lost",
+            first,
+            segment.end - 1,
+        )
+
+    def _forget_first(self) -> None:
+        self._segments.pop(0)
+        self._reading -= 1
+        if self._reading < 0:  # the one that was read from
+            self._reading, self._position, self._next = 0, 0, self.first
 
     def _drop_empty(self) -> None:
         if self._segments and self._segments[-1].end == self._segments[-1].first:
@@ -127,25 +205,27 @@ class Spool:
         if self._next == segment.end and self._reading + 1 < len(self._segments):
             self._reading, self._position = self._reading + 1, 0
             segment = self._segments[self._reading]
+            self._next = segment.first
         first = self._next
         bodies, self._position = segment.read(self._position, most)
+        if not bodies and first < segment.end:
+            raise FatalError(f"{self.directory}: what was in it has been changed by others; start again")
         self._next += len(bodies)
         return first, bodies
 
     def rewind(self, seq: int) -> None:
-        """Read from ``seq`` on, which is in it or its end."""
-        self._reading = max(0, sum(segment.first <= seq for segment in self._segments) - 1)
+        """Read from ``seq`` on, or from what follows it where it lacks that."""
+        self._reading = min(len(self._segments) - 1, sum(each.end <= seq for each in self._segments))
         self._position, self._next = 0, self._segments[self._reading].first
         while self._next < seq:
             self.read(seq - self._next)
 
     def release(self, seq: int) -> None:
         """Remove segments of which everything lies before ``seq``: it was acknowledged."""
+        self._acknowledged = max(self._acknowledged, seq)
         while self._segments and self._segments[0].end <= seq:
-            self._segments.pop(0).remove()
-            self._reading -= 1
-        if self._reading < 0:  # the one that was read from, to its end
-            self._reading, self._position, self._next = 0, 0, self.first
+            self._segments[0].remove()
+            self._forget_first()
 
     def close(self) -> None:
         """Let go of the files; they stay."""
@@ -159,36 +239,30 @@ class Spool:
     def remove(self) -> None:
         """Delete it, whatever is in it."""
         self.release(self.end)
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(_REPORT, dir_fd=self._fd)
+        self.dropped.remove()
+        last_report.remove(self._fd)
         self.close()
-        self.directory.rmdir()
+        try:
+            self.directory.rmdir()
+        except OSError as error:
+            _log.warning("%s stays: %s (what is in it is none of ours)", self.directory, error.strerror)
 
     def keep_report(self, body: bytes) -> None:
         """Keep the session's last report, to be sent when all events are."""
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
-        file = os.open(_REPORT, flags, 0o600, dir_fd=self._fd)
-        try:
-            os.write(file, body)
-            os.fsync(file)
-        finally:
-            os.close(file)
+        last_report.keep(self._fd, body)
 
     @property
     def report(self) -> bytes | None:
         """The report that was kept."""
-        try:
-            file = os.open(_REPORT, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self._fd)
-        except FileNotFoundError:
-            return None
-        with os.fdopen(file, "rb") as stream:
-            return stream.read()
+        return last_report.kept(self._fd)
 
 
 def spool_of(
     spools: Path, session: Session, config: Config, identity: Callable[[], Identity]
 ) -> Spool | None:
-    """The session's own; None where the configuration wants none."""
-    if not config.spool_size:
+    """The session's own; None where the configuration wants none and none was left."""
+    directory = spools / f"{session.id:x}"
+    if not config.spool_size and not (directory.is_dir() and any(directory.iterdir())):
         return None
-    return Spool(spools / f"{session.id:x}", config.spool_size, identity)
+    drop_oldest = config.spool_full == DROP_OLDEST
+    return Spool(directory, session.id, config.spool_size, identity, drop_oldest=drop_oldest)

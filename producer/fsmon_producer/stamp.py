@@ -8,15 +8,7 @@ from dataclasses import dataclass
 
 from fsmon_schemas.framing import encode_long, encode_string
 
-from fsmon_producer.record import (
-    UndecodableRecordError,
-    decode_kernel,
-    encode_kernel,
-    is_text,
-    readable,
-    unknown_event,
-    without_paths,
-)
+from fsmon_producer.record import CURRENT, EventCodec, UndecodableRecordError, unknown_event, without_paths
 from fsmon_producer.ring import Batch
 
 _LONGEST_VARINT = 10
@@ -35,10 +27,19 @@ class Stamp:
     """Stamps the records of one session. ``limit`` is the longest message value, in bytes."""
 
     def __init__(
-        self, frame: bytes, host_id: str, session: int, limit: int, counts: StampCounts | None = None
+        self,
+        frame: bytes,
+        host_id: str,
+        session: int,
+        limit: int,
+        counts: StampCounts | None = None,
+        *,
+        codec: EventCodec = CURRENT,
     ) -> None:
+        """``codec`` is of the schema that the records were written with."""
         self.limit = limit
         self.counts = counts or StampCounts()
+        self._codec = codec
         self._prefix = frame + encode_string(host_id) + encode_long(session)
         # A seq's varint is a low byte, one of 64 in turn, and a rest that stays for 64 records.
         self._short = [self._prefix + bytes([2 * low]) for low in range(64)]
@@ -79,19 +80,19 @@ class Stamp:
 
     def _special(self, seq: int, body: bytes) -> bytes:
         head = self._prefix + encode_long(seq)
-        if len(head) + len(body) <= self.limit and is_text(body):
+        if len(head) + len(body) <= self.limit and self._codec.is_text(body):
             return head + body
         try:
-            event = readable(decode_kernel(body))
+            event = self._codec.readable(self._codec.decode_kernel(body))
         except UndecodableRecordError:
             self.counts.undecodable += 1
-            return head + encode_kernel(unknown_event())
-        message = head + encode_kernel(event)
+            return head + self._codec.encode_kernel(unknown_event())
+        message = head + self._codec.encode_kernel(event)
         if len(message) <= self.limit:
             self.counts.rewritten += 1
             return message
         self.counts.oversize += 1
-        return head + encode_kernel(without_paths(event))
+        return head + self._codec.encode_kernel(without_paths(event))
 
 
 def _varint(groups: int) -> bytes:

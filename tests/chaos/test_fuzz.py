@@ -24,7 +24,7 @@ from fsmon_consumer.config import load_config
 from fsmon_consumer.registry import WriterSchemas
 from fsmon_producer.config import resolve
 from fsmon_producer.control import Control
-from fsmon_producer.record import decode_stamped
+from fsmon_producer.record import CURRENT
 from fsmon_producer.ring import Batch, Cursor
 from fsmon_producer.stamp import Stamp
 from fsmon_schemas import CAPTURE_REPORT, FILE_EVENT
@@ -107,7 +107,7 @@ def test_records_that_the_kernel_flagged() -> None:
         [message] = stamp.messages(Batch(Cursor(0, 0), Cursor(0, 1), [data], [0]))
         assert len(message) <= 5000
         if data not in message:  # rewritten, so it must read
-            decode_stamped(message[split_frame(message)[1] :])
+            CURRENT.decode_stamped(message[split_frame(message)[1] :])
 
     fuzz([body(pid=1), body({"path": b"/\xff\xfe"}, pid=2), body(path="/ä")], parse)
 

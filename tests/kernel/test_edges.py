@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from fsmon_producer.record import decode_kernel, readable
+from fsmon_producer.record import CURRENT
 
 from .conftest import LONGEST_RECORD, Ground, Watch
 
@@ -193,10 +193,10 @@ def test_names_of_any_bytes(watched: Ground) -> None:
     batch = watched.watch.ring.read(100, LONGEST_RECORD)
     watched.watch.ring.release(batch.end)
     assert batch.special == [1, 2]
-    raw = [decode_kernel(body)["path"] for body in batch.bodies]
+    raw = [CURRENT.decode_kernel(body)["path"] for body in batch.bodies]
     root = bytes(watched.root) + b"/"
     assert raw == [root + name for name in names]
-    shown = [readable(decode_kernel(body)) for body in batch.bodies]
+    shown = [CURRENT.readable(CURRENT.decode_kernel(body)) for body in batch.bodies]
     assert [event["path_raw"] for event in shown] == [None, None, root + names[2], *[None] * 4]
     assert shown[1]["path"] == str(watched.root / "naïve-漢")
     assert shown[2]["path"] == str(watched.root) + "/broken-\\xff\\xfe"

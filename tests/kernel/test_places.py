@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fsmon_producer.record import decode_kernel
+from fsmon_producer.record import CURRENT
 
 from .conftest import Programs, Watch
 from .operations import as_expected, lay_out, run_driver
@@ -108,7 +108,7 @@ def test_operations_in_a_place(
     watch.bodies()
     lost = watch.capture.counters().lost
     _, expected = run_driver(programs.driver, way, folder, Path("PLACE"))
-    events = [below(folder, decode_kernel(body)) for body in watch.bodies()]
+    events = [below(folder, CURRENT.decode_kernel(body)) for body in watch.bodies()]
     captured = Counter(map(as_expected, events))
     assert captured == expected
     assert watch.capture.counters().lost == lost

@@ -109,8 +109,10 @@ CREATE TABLE reports (
     lost jsonb NOT NULL,
     uncovered jsonb NOT NULL,
     stored_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    dropped int8multirange NOT NULL DEFAULT '{}',
     PRIMARY KEY (host_id, session)
 );
+COMMENT ON COLUMN reports.dropped IS 'Seqs that will not arrive, but for those that were under way.';
 
 -- Where each partition goes on, and who owns it: `epoch` fences off every earlier owner.
 -- messages = stored + duplicates + dead + expired (reports count as stored).

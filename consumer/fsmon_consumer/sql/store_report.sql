@@ -1,12 +1,13 @@
--- Reports are cumulative: only the newest counts. An offset once known is kept.
+-- Reports are cumulative: only the newest counts. An offset once known is kept, and what was declared dropped.
 INSERT INTO reports AS r (
     host_id, session, time, boot_time, session_start, boot_id, hostname, kernel, version, backend, state, end_reason,
-    emitted, next_seq, acked_seq, backlog, acked_partition, acked_offset, operations, lost, uncovered
+    emitted, next_seq, acked_seq, backlog, acked_partition, acked_offset, operations, lost, uncovered, dropped
 )
 VALUES (
     %(host_id)s, %(session)s, %(time)s, %(boot_time)s, %(session_start)s, %(boot_id)s, %(hostname)s, %(kernel)s,
     %(version)s, %(backend)s, %(state)s, %(end_reason)s, %(emitted)s, %(next_seq)s, %(acked_seq)s, %(backlog)s,
-    %(acked_partition)s, %(acked_offset)s, %(operations)s, %(lost)s, %(uncovered)s
+    %(acked_partition)s, %(acked_offset)s, %(operations)s, %(lost)s, %(uncovered)s,
+    %(dropped)s::text::int8multirange
 )
 ON CONFLICT (host_id, session) DO UPDATE SET
     time = EXCLUDED.time,
@@ -28,5 +29,6 @@ ON CONFLICT (host_id, session) DO UPDATE SET
     operations = EXCLUDED.operations,
     lost = EXCLUDED.lost,
     uncovered = EXCLUDED.uncovered,
+    dropped = r.dropped + EXCLUDED.dropped,
     stored_at = clock_timestamp()
 WHERE EXCLUDED.boot_time >= r.boot_time

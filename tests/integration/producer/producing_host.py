@@ -45,7 +45,7 @@ class ProducingHost:
     ) -> None:
         self.capture = capture or FakeCapture(ring_bytes)
         self.ring = FakeRing(self.capture)
-        self.spool = Spool(spool, spool_bytes, lambda: IDENTITY) if spool else None
+        self.spool = Spool(spool, SESSION.id, spool_bytes, lambda: IDENTITY) if spool else None
         self.journal = Journal(self.capture, self.ring, self.spool, SESSION)
         self.cluster = Cluster(bootstrap, topics.events, topics.reports, registry, kafka or {})
         self.publisher = Publisher(self.cluster, SESSION.host_id, SESSION.id, self.journal.start)

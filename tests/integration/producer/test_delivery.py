@@ -133,7 +133,7 @@ def test_the_next_producer_of_a_ring_goes_on_at_its_cursor(kafka: Broker, topics
     first = ProducingHost(kafka.bootstrap, topics).start()
     for number in range(1000):
         first.capture.emit_event(pid=number)
-    assert first.stop() == 0
+    assert first.stop() == 0, first.error
     second = ProducingHost(kafka.bootstrap, topics, capture=first.capture).start()
     for number in range(1000, 1500):
         second.capture.emit_event(pid=number)

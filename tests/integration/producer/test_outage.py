@@ -13,7 +13,7 @@ from fsmon_producer.publish import Publisher
 from fsmon_producer.ring import Cursor
 from fsmon_producer.spool import Spool
 from fsmon_producer.stop import Stop
-from integration.producer.producing_host import SESSION, Arrived, ProducingHost, arrived, wait_until
+from integration.producer.producing_host import IDENTITY, SESSION, Arrived, ProducingHost, arrived, wait_until
 from local.kafka import Kafka
 
 pytestmark = pytest.mark.services
@@ -204,9 +204,9 @@ def test_told_to_end_while_the_broker_is_away_it_leaves_all_to_the_spool(
     assert host.stop() == 0
     assert host.capture.consumer == host.capture.producer
     own_kafka.start()
-    spool = Spool(tmp_path / "spool", 1 << 30)
+    spool = Spool(tmp_path / "spool", SESSION.id, 1 << 30)
     publisher = Publisher(host.cluster, SESSION.host_id, SESSION.id, Cursor(0, spool.first))
-    assert Backlog(spool, SESSION, publisher).deliver(Stop(), lambda: None)
+    assert Backlog(spool, IDENTITY, publisher).deliver(Stop(), lambda: None)
     publisher.close()
     assert [event.value["pid"] for event in in_order_of_first_arrival(own_kafka)] == list(range(100))
     last = arrived(own_kafka.bootstrap, TOPICS.reports, 1)[-1].value

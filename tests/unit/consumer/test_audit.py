@@ -135,21 +135,50 @@ def test_two_machines_of_one_host_id_are_told_from_a_replaced_one() -> None:
     assert "another machine" not in audited(alive, [(0, 90)], 501, drained).note
 
 
+def test_what_a_full_spool_gave_up_is_lost_and_no_fault() -> None:
+    gave_up = replace(ENDED, dropped="{[20,50)}")
+    found = audited(gave_up, [(0, 22), (50, 100)], 501)
+    assert (figures(found), found.lost, found.dropped) == ((100, 0, 0), {"spool": 28}, ((22, 50),))
+    undeclared = audited(ENDED, [(0, 22), (50, 100)], 501)
+    assert (figures(undeclared), undeclared.lost) == ((100, 0, 28), {})
+    beside_it = audited(gave_up, [(0, 20), (60, 100)], 501)
+    assert (figures(beside_it), beside_it.holes) == ((100, 0, 10), ((50, 60),))
+
+
+def test_what_is_declared_before_the_rest_has_come_is_not_in_flight() -> None:
+    found = audited(replace(RUNNING, dropped="{[20,50)}", acked_seq=60), [(0, 10)], 300)
+    assert (figures(found), found.lost) == ((100, 60, 0), {"spool": 30})
+
+
+def test_the_table_names_what_a_full_spool_gave_up() -> None:
+    found = audited(replace(ENDED, dropped="{[20,50)}", lost={"ring_full": 3}), [(0, 20), (50, 100)], 501)
+    text = "\n".join(audit_table(Audit([found], {}, {})))
+    assert "lost before the ring: ring_full 3\n" in text
+    assert "lost at the full spool, its oldest events: 20-49\n" in text
+    assert "complete: unaccounted 0" in text
+
+
 @given(
     st.integers(0, 60),
     st.integers(0, 60),
     st.sets(st.integers(0, 60)),
+    st.sets(st.integers(0, 90)),
     st.booleans(),
     st.sampled_from([None, 1, 600]),
 )
 def test_the_sum_always_holds(
-    emitted: int, acked: int, seen: set[int], ended: bool, next_offset: int | None
+    emitted: int, acked: int, seen: set[int], dropped: set[int], ended: bool, next_offset: int | None
 ) -> None:
-    report = replace(ENDED if ended else RUNNING, emitted=emitted, acked_seq=min(acked, emitted))
+    declared = Ranges.of((seq, seq + 1) for seq in dropped).text()
+    report = replace(
+        ENDED if ended else RUNNING, emitted=emitted, acked_seq=min(acked, emitted), dropped=declared
+    )
     found = audited(report, [(seq, seq + 1) for seq in seen], next_offset)
     assert found.captured is not None
     assert found.unaccounted is not None
     assert found.in_flight >= 0
     assert found.unaccounted >= 0
-    assert found.captured == found.stored + found.in_flight + found.unaccounted
+    lost = found.lost.get("spool", 0)
+    assert lost == len({seq for seq in dropped if seq < found.captured} - seen)
+    assert found.captured == found.stored + lost + found.in_flight + found.unaccounted
     assert sum(stop - start for start, stop in found.holes) == found.unaccounted

@@ -31,6 +31,12 @@ def test_overlaps(a: set[int], start: int, length: int) -> None:
     assert ranges(a).overlaps(start, start + length) == bool(a & set(range(start, start + length)))
 
 
+@given(numbers, numbers)
+def test_difference_and_common_part(a: set[int], b: set[int]) -> None:
+    assert members(ranges(a) - ranges(b)) == a - b
+    assert members(ranges(a) & ranges(b)) == a & b
+
+
 @given(numbers)
 def test_text_is_read_back(a: set[int]) -> None:
     assert Ranges.parse(ranges(a).text()) == ranges(a)

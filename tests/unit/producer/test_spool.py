@@ -1,6 +1,8 @@
 """The spool on a real disk: order, bounds, torn tails, a full file system, what it never follows or shows."""
 
 import contextlib
+import errno
+import os
 import random
 import stat
 import subprocess
@@ -11,7 +13,7 @@ import fastavro
 import pytest
 from fsmon_producer.identity import Session
 from fsmon_producer.pins import Identity
-from fsmon_producer.record import decode_stamped
+from fsmon_producer.record import CURRENT
 from fsmon_producer.ring import Batch, Cursor
 from fsmon_producer.spool import Spool, SpoolFullError
 from fsmon_producer.stamp import Stamp
@@ -37,8 +39,8 @@ IDENTITY = Identity(
 )
 
 
-def opened(directory: Path, limit: int = 1 << 30) -> Spool:
-    return Spool(directory, limit, lambda: IDENTITY)
+def opened(directory: Path, limit: int = 1 << 30, *, drop_oldest: bool = False) -> Spool:
+    return Spool(directory, 7, limit, lambda: IDENTITY, drop_oldest=drop_oldest)
 
 
 def bodies(first: int, count: int) -> list[bytes]:
@@ -52,7 +54,7 @@ def drained(spool: Spool, most: int = 1000) -> list[int]:
     while spool.unread:
         first, read = spool.read(most)
         seqs += list(range(first, first + len(read)))
-        assert [decode_stamped(one)["seq"] for one in read] == seqs[len(seqs) - len(read) :]
+        assert [CURRENT.decode_stamped(one)["seq"] for one in read] == seqs[len(seqs) - len(read) :]
     return seqs
 
 
@@ -191,12 +193,45 @@ def test_a_full_disk_is_no_loss(small_disk: Path) -> None:
     again.close()
 
 
+def test_a_full_disk_gives_up_the_oldest_too(small_disk: Path) -> None:
+    spool = opened(small_disk / "7", 1 << 30, drop_oldest=True)
+    spool._segment_bytes = 20_000
+    for first in range(0, 2000, 20):
+        spool.append(first, bodies(first, 20))
+    assert spool.dropped.spans == [(0, spool.first)]
+    assert drained(spool) == list(range(spool.first, 2000))
+    assert spool.first > 0
+    spool.close()
+
+
+@pytest.mark.parametrize("call", ["fdatasync", "fsync"])
+def test_a_disk_that_is_full_only_when_synced_is_no_loss(
+    directory: Path, call: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fsmon_producer.spool._SEGMENT_BYTES", 3_000)
+    spool = opened(directory)
+    spool.append(0, bodies(0, 20))
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, call, full)
+        with pytest.raises(SpoolFullError, match="No space left"):
+            spool.append(20, bodies(20, 20))
+    spool.append(20, bodies(20, 10))
+    spool.append(30, bodies(30, 10))
+    assert drained(spool) == list(range(40))
+    spool.close()
+    assert drained(opened(directory)) == list(range(40))
+
+
 def test_it_never_follows_a_link(directory: Path, tmp_path: Path) -> None:
     victim = tmp_path / "victim"
     victim.write_text("precious")
     directory.mkdir(parents=True, mode=0o700)
     (directory / f"{0:020d}.avro").symlink_to(victim)
-    with pytest.raises(OSError, match="Too many levels"):
+    with pytest.raises(FatalError, match="Too many levels"):
         opened(directory)
     (directory / f"{0:020d}.avro").unlink()
     spool = opened(directory)

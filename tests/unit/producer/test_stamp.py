@@ -1,15 +1,17 @@
 import io
+import json
 from typing import Any
 
 import fastavro
 import pytest
+from fsmon_producer.record import EventCodec
 from fsmon_producer.ring import Batch, Cursor
 from fsmon_producer.stamp import Stamp
 from fsmon_schemas.framing import RegistryId, confluent_prefix, encode_long, split_frame
-from fsmon_schemas.schema import FILE_EVENT
-from hypothesis import given
+from fsmon_schemas.schema import FILE_EVENT, Schema
+from hypothesis import given, settings
 from hypothesis import strategies as st
-from unit.producer.fake_capture import body
+from unit.producer.fake_capture import body, event
 
 FRAME = confluent_prefix(7)
 SESSION = 2**62 + 5
@@ -34,6 +36,7 @@ def decoded(message: bytes) -> dict[str, Any]:
     return event
 
 
+@settings(deadline=None)  # a busy machine
 @given(
     seq=st.one_of(
         st.integers(0, 200), st.integers(0, 2**62), st.sampled_from([2**13 - 3, 2**20 - 70, 2**34 - 1])
@@ -61,6 +64,7 @@ paths = st.binary(min_size=1, max_size=60).map(
 )
 
 
+@settings(deadline=None)  # a busy machine
 @given(path=paths)
 def test_a_flagged_path_arrives_readable_and_reversible(path: bytes) -> None:
     messages, stamp = stamped([body({"path": path}, comm="x")], [0], 5)
@@ -118,6 +122,27 @@ def _plain(field: dict[str, Any]) -> dict[str, Any]:
     return {**field, "type": types.get(field["name"], field["type"])}
 
 
+def test_a_session_of_another_build_is_read_by_its_own_schema() -> None:
+    """What an older producer has left in its ring, the one that replaces it delivers."""
+    fields = [field for field in FILE_EVENT.declared["fields"] if field["name"] != "cgroup_id"]
+    colour = {"name": "colour", "type": "string", "default": "red"}
+    other = Schema(json.dumps({**FILE_EVENT.declared, "fields": [*fields, colour]}))
+    written = {"host_id": "", "session": 0, "seq": 0, "colour": "ü"}
+    stream = io.BytesIO()
+    fastavro.schemaless_writer(stream, other.parsed, event(path="/caf!", pid=7) | written)
+    long = io.BytesIO()
+    fastavro.schemaless_writer(long, other.parsed, event(path="/" + "a" * 2000, pid=8) | written)
+    bodies = [stream.getvalue()[3:].replace(b"caf!", b"caf\xe9"), long.getvalue()[3:], b"\xff"]
+    batch = Batch(Cursor(0, 5), Cursor(0, 8), bodies, [0, 1, 2])
+    messages = Stamp(b"", "host-a", SESSION, 1000, codec=EventCodec(other)).messages(batch)
+    read = [fastavro.schemaless_reader(io.BytesIO(message), other.parsed, None) for message in messages]
+    escaped, stub, unknown = (one for one in read if isinstance(one, dict))
+    assert (escaped["path"], escaped["path_raw"]) == ("/caf\\xe9", b"/caf\xe9")
+    assert (escaped["seq"], escaped["pid"], escaped["colour"]) == (5, 7, "ü")
+    assert (stub["seq"], stub["pid"], stub["path"], stub["colour"]) == (6, 8, None, "ü")
+    assert (unknown["seq"], unknown["op"], unknown["colour"]) == (7, "unknown", "red")
+
+
 def test_an_oversize_record_becomes_a_stub_with_its_seq() -> None:
     long = body(path="/p" + "a" * 3000, target_path="/t" + "b" * 3000, pid=77, op="rename")
     messages, stamp = stamped([body(), long, body()], [1], 9, limit=1000)
@@ -143,6 +168,7 @@ def test_longest_is_what_surely_fits(limit: int) -> None:
     assert len(stamp.messages(batch)[0]) <= limit
 
 
+@settings(deadline=None)  # a busy machine
 @given(garbage=st.binary(max_size=300))
 def test_garbage_never_stops_the_stream(garbage: bytes) -> None:
     messages, _ = stamped([body(), garbage, body()], [1], 3)

@@ -6,9 +6,10 @@ import pytest
 from fix_registry import SchemaRegistry
 from fsmon_schemas import CAPTURE_REPORT
 from fsmon_schemas.framing import confluent_prefix
-from generator import Fleet, encode, register
+from generator import Fleet, register
 from integration.consumer.running import Site, consumer
 from integration.consumer.test_schema_versions import version
+from simulated_host import encode
 
 pytestmark = pytest.mark.services
 MakeFleet = Callable[..., Fleet]

@@ -20,10 +20,15 @@ def lay_out(folder: Path, noop: Path) -> None:
 
 
 def run_driver(
-    driver: Path, way: str, folder: Path, shown_as: Path, view: Sequence[str | Path] = ()
+    driver: Path,
+    way: str,
+    folder: Path,
+    shown_as: Path,
+    view: Sequence[str | Path] = (),
+    count: int = COUNT,
 ) -> tuple[int, Counter[tuple[str, ...]]]:
     """The driver's pid, and what it says must be captured; ``view`` is a command that becomes the driver."""
-    command = [*view, driver, way, folder, shown_as, str(COUNT)]
+    command = [*view, driver, way, folder, shown_as, str(count)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         expected, _ = process.communicate(timeout=60)
     assert process.returncode == 0

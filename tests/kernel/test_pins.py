@@ -43,8 +43,9 @@ def died(begun: Begun, watch: Watch) -> None:
     begun.capture.close()
 
 
-@pytest.mark.vm
+@pytest.mark.vm_once
 def test_taken_over_replaced_and_removed(pins: Pins, tmp_path: Path) -> None:
+    """Nothing runs beside it, so preemption is nothing to it; under load: tests/e2e/test_takeover."""
     directory = tmp_path / "watched"
     directory.mkdir()
     config = Config(watch=(directory,), ring_size=1 << 20)

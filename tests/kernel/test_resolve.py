@@ -11,9 +11,11 @@ import pytest
 from fsmon_bpf.backends import RESOLVE, TRACEPOINT
 from fsmon_bpf.btf import Btf
 from fsmon_producer import preflight
+from vm.scale import scaled
 
+from . import verifier
 from .conftest import Ground, Programs, Watch
-from .operations import WAYS, as_expected, lay_out, run_driver
+from .operations import COUNT, WAYS, as_expected, lay_out, run_driver
 
 pytestmark = [pytest.mark.kernel, pytest.mark.vm_once]
 
@@ -71,11 +73,15 @@ def test_every_operation_is_captured_exactly_or_counted(ground: Ground, programs
     lay_out(folder, programs.noop)
     ground.watch.events()
     lost, before = ground.watch.capture.counters().lost, unresolved(ground)
-    _, expected = run_driver(programs.driver, way, folder, folder)
+    _, expected = run_driver(programs.driver, way, folder, folder, count=max(2, scaled(COUNT)))
     captured = Counter(as_expected(event) for event in ground.watch.events())
     assert captured - expected == Counter()
     assert (expected - captured).total() <= unresolved(ground) - before
     assert ground.watch.capture.counters().lost == lost
+
+
+def test_no_program_grows_by_more_than_a_quarter(ground: Ground) -> None:
+    assert verifier.outgrown("resolve", verifier.figures(ground.watch.capture)) == {}
 
 
 def test_what_leads_in_from_outside(ground: Ground, tmp_path: Path) -> None:

@@ -23,13 +23,15 @@ for line in sys.stdin:
     os.pwrite(fd, b'x', int(line))
     print(flush=True)
 """
+# Seconds between two writes: we must keep up with reading them, which emulation slows and a pause not.
+_PAUSE = 0.5 / scaled(1000)
 # Writes at 0, 1, 2 … until there is nothing more to read, then says how many.
-_ALL_THE_TIME = """
+_ALL_THE_TIME = f"""
 import os, select, sys
 fd = os.open(sys.argv[1], os.O_CREAT | os.O_WRONLY)
 done = 0
 print(flush=True)
-while not select.select([sys.stdin], [], [], 0.0005)[0]:  # we must keep up with reading
+while not select.select([sys.stdin], [], [], {_PAUSE})[0]:
     os.pwrite(fd, b'x', done)
     done += 1
 print(done, flush=True)

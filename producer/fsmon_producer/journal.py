@@ -182,12 +182,14 @@ class Journal:
         self._full = ""
         return True
 
-    def keep(self, report: bytes) -> bool:
-        """Leave everything to the spool with the session's last report; False where that cannot be."""
-        if self._spool is None or not self.relieve(1.0) or self._spool.empty:
-            return False
+    def keep(self) -> bool:
+        """Leave everything to the spool; False where that cannot be."""
+        return self._spool is not None and self.relieve(1.0) and not self._spool.empty
+
+    def keep_report(self, report: bytes) -> None:
+        """Leave the session's last report to it, too."""
+        assert self._spool is not None
         self._spool.keep_report(report)
-        return True
 
     def _release_ring(self, cursor: Cursor) -> None:
         self._capture.write_cursor(cursor.position, cursor.seq)

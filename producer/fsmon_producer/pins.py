@@ -102,9 +102,7 @@ class Pinned:
 
     def unpin_links(self) -> None:
         """Detach, as far as no process holds them; what is in the ring stays."""
-        links = self._directory / "links"
-        # sys_exit first: without the others' notes it counts calls as unresolved.
-        for link in sorted(links.iterdir(), key=lambda path: not path.name.endswith("sys_exit")):
+        for link in sorted((self._directory / "links").iterdir(), key=_when_to_detach):
             link.unlink()
 
     def remove(self) -> None:
@@ -194,6 +192,16 @@ class Pins:
 
     def _directories(self) -> list[Path]:
         return [path for path in self.directory.iterdir() if path.is_dir()]
+
+
+def _when_to_detach(link: Path) -> int:
+    """Hooks before sys_exit, which would leave their notes to overtake each other, and count that.
+
+    The other tracepoints after it: without their notes it counts calls as unresolved.
+    """
+    if not link.name.startswith("raw_tracepoint-"):
+        return 0
+    return 1 if link.name.endswith("-sys_exit") else 2
 
 
 def _remove(directory: Path) -> None:

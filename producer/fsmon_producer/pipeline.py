@@ -192,9 +192,11 @@ class Pipeline:
         deadline = time.monotonic() + patience
         while not (drained := self._log.drained) and time.monotonic() < deadline:
             self._step(0)
+        kept = not goes_on and not drained and self._log.keep()
         if patience:
             deadline = max(deadline, time.monotonic() + _LAST_REPORT)
-        reported = self._last_report(None if goes_on else reason, deadline)
+        # For those who read reports it ends when the spool is delivered: till then its events are under way.
+        reported = self._last_report(None if goes_on or kept else reason, deadline)
         left = sum(self._capture.counters().emitted.values()) - self._to.acknowledged.cursor.seq
         _log.info("%s", self._figures())
         if goes_on:
@@ -204,7 +206,8 @@ class Pipeline:
                 max(0, left),
             )
             return 0
-        if not drained and self._log.keep(self._report(reason)):
+        if kept:
+            self._log.keep_report(self._report(reason))
             self.over = True
             _log.warning("%d events are in the spool: the next `fsmon-producer run` delivers them", left)
             return 0

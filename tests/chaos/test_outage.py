@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from chaos.rounds import Rounds
 from e2e.host import PRODUCER, Host, Load, deployed, new_host
+from integration.consumer.running import wait_until
 from local.deployment import Deployment
 from local.process import Process
 
@@ -49,6 +50,8 @@ def test_outage(fsmon: Deployment, rounds: Rounds) -> None:
             away = time.monotonic() - begun
             time.sleep(1)
             turns, turns_of_full = [load.stop() for load in loads]
+            spool = fsmon.directory / "producer" / "spool"
+            wait_until(lambda: not list(spool.rglob("*.avro")), seconds=600)  # noqa: B023 - called here
             fsmon.stop_producer()
             assert second.stop(60, signal.SIGINT) == 0, second.log.read_text()
             roomy.must_have(turns)

@@ -219,6 +219,29 @@ def test_told_to_end_while_the_broker_is_away_it_leaves_all_to_the_spool(
     assert not (tmp_path / "spool").exists()
 
 
+def test_told_to_end_with_a_broker_that_is_too_slow_the_session_ends_when_its_spool_is_delivered(
+    own_kafka: Kafka, tmp_path: Path
+) -> None:
+    """Till then the reports do not say so: its events are under way, not unaccounted for."""
+    host = ProducingHost(own_kafka.bootstrap, TOPICS, drain_timeout=0.001, spool=tmp_path / "spool").start()
+    host.capture.emit_event(pid=0)
+    wait_until(lambda: host.publisher.settled and host.publisher.acknowledged.cursor.seq == 1)
+    for number in range(1, 100):
+        host.capture.emit_event(pid=number)
+    assert host.stop() == 0  # before librdkafka has sent them: it lingers for 50 ms
+    before = arrived(own_kafka.bootstrap, TOPICS.reports, 1)[-1].value
+    assert (before["state"], before["emitted"]) == ("running", 100)
+    spool = Spool(tmp_path / "spool", SESSION.id, 1 << 30)
+    assert spool.end == 100
+    publisher = Publisher(host.cluster, SESSION.host_id, SESSION.id, Cursor(0, spool.first))
+    assert Backlog(spool, IDENTITY, publisher).deliver(Stop(), lambda: None)
+    publisher.close()
+    assert [event.value["pid"] for event in in_order_of_first_arrival(own_kafka)] == list(range(100))
+    last = arrived(own_kafka.bootstrap, TOPICS.reports, 1)[-1].value
+    assert (last["state"], last["emitted"], last["acked_seq"]) == ("ended", 100, 100)
+    assert last["boot_time"] > before["boot_time"]
+
+
 def emit_patiently(host: ProducingHost, start: int, stop: int) -> None:
     """Let the kernel lose none."""
     for number in range(start, stop):

@@ -92,9 +92,7 @@ class Pinned:
 
     def take_turn(self) -> None:
         """As of programs.Capture, for one that is not taken over."""
-        objects = self.objects()
-        Settings(objects).set(Setting.GENERATION, self.identity.session.id)
-        objects.cleanup()
+        self._set(Setting.GENERATION, self.identity.session.id)
 
     def objects(self) -> "PinnedObjects":
         """Everything, opened."""
@@ -102,8 +100,18 @@ class Pinned:
 
     def unpin_links(self) -> None:
         """Detach, as far as no process holds them; what is in the ring stays."""
-        for link in sorted((self._directory / "links").iterdir(), key=_when_to_detach):
+        # The kernel detaches one by one, and later: a hook that noted on meanwhile would count, as overtaken,
+        # what no sys_exit ends any more.
+        self._set(Setting.OPS, 0)
+        links = self._directory / "links"
+        # sys_exit first: without the others' notes it counts calls as unresolved.
+        for link in sorted(links.iterdir(), key=lambda path: not path.name.endswith("sys_exit")):
             link.unlink()
+
+    def _set(self, setting: Setting, value: int) -> None:
+        objects = self.objects()
+        Settings(objects).set(setting, value)
+        objects.cleanup()
 
     def remove(self) -> None:
         """Unpin all."""
@@ -192,16 +200,6 @@ class Pins:
 
     def _directories(self) -> list[Path]:
         return [path for path in self.directory.iterdir() if path.is_dir()]
-
-
-def _when_to_detach(link: Path) -> int:
-    """Hooks before sys_exit, which would leave their notes to overtake each other, and count that.
-
-    The other tracepoints after it: without their notes it counts calls as unresolved.
-    """
-    if not link.name.startswith("raw_tracepoint-"):
-        return 0
-    return 1 if link.name.endswith("-sys_exit") else 2
 
 
 def _remove(directory: Path) -> None:

@@ -35,6 +35,21 @@ static int act(const char *way, int file) {
     return n != 5;
 }
 
+/* Until it waits in its call, however busy the machine is: proc(5), /proc/pid/stat, state S. */
+static void until_asleep(pid_t pid) {
+    char name[64], text[512];
+    snprintf(name, sizeof name, "/proc/%d/stat", pid);
+    for (int i = 0; i < 3000; i++, usleep(10000)) {
+        int stat = open(name, O_RDONLY);
+        long n = read(stat, text, sizeof text - 1);
+        close(stat);
+        if (n <= 0) return;
+        text[n] = 0;
+        char *end = strrchr(text, ')');
+        if (end && end[2] == 'S') return;
+    }
+}
+
 int main(int argc, char **argv) {
     if (argc != 3) return 2;
     const char *way = argv[1];
@@ -44,7 +59,7 @@ int main(int argc, char **argv) {
     if (file < 0 || pipe(pipes)) return 1;
     pid_t child = fork();
     if (!child) _exit(act(way, file));
-    usleep(300000);
+    until_asleep(child);
     int first = !strcmp(way, "kill") ? SIGKILL : !strcmp(way, "core") ? SIGQUIT : SIGUSR1;
     if (!strcmp(way, "stop")) first = SIGSTOP;
     kill(child, first);

@@ -30,6 +30,7 @@ static int act(const char *way, int file) {
     setrlimit(RLIMIT_CORE, &none);
     if (!strcmp(way, "restart")) action.sa_flags = SA_RESTART;
     sigaction(SIGUSR1, &action, 0);
+    signal(SIGQUIT, SIG_DFL); /* a shell's background jobs begin with it ignored */
     long n = syscall(SYS_splice, pipes[0], 0, file, 0, 5, 0);
     if (!strcmp(way, "eintr")) return !(n == -1 && errno == EINTR);
     return n != 5;

@@ -61,7 +61,7 @@ class ProducingHost:
         )
         self.exit_code: int | None = None
         self.error: BaseException | None = None
-        self._thread = threading.Thread(target=self._run)
+        self._thread = threading.Thread(target=self._run, daemon=True)  # a failed test leaves it
 
     def _run(self) -> None:
         try:

@@ -23,17 +23,23 @@ static __always_inline u64 next_mount(u64 sb, u64 mount) {
 }
 #endif
 
-/* Length of the mount point's path if the argument begins with it, else 0; 1 for the root. */
+/* One more than the length of the mount point's path, as the task sees it, if the argument begins with it, else 0:
+ * also where the mount point does not lie below the task's root. 1 for the mount that holds the root. */
 static __always_inline u32 matching_mount_point(struct scratch *s, u64 mount, struct path_buffer *argument,
                                                 struct path_buffer *buffer) {
     struct walk *walk = &s->walk;
     walk->position = PATH_CAP - 1;
     walk->dentry = read64(mount + MOUNT_MNT + VFSMOUNT_ROOT);
     walk->mnt = mount + MOUNT_MNT;
+    if (walk->mnt == walk->root_mnt) return 1;
+    u32 below_root = 0;
     for (int i = 0; i < MOUNT_POINT_DEPTH; i++) {
         FORGET_REGISTERS;
         u64 dentry = walk->dentry, mnt = walk->mnt;
-        if (dentry == walk->root_dentry && mnt == walk->root_mnt) break;
+        if (dentry == walk->root_dentry && mnt == walk->root_mnt) {
+            below_root = 1;
+            break;
+        }
         struct dentry_block block = {};
         bpf_probe_read_kernel(&block, sizeof(block), (void *)(dentry + DENTRY_PARENT));
         if (dentry == read64(mnt + VFSMOUNT_ROOT)) {
@@ -48,7 +54,7 @@ static __always_inline u32 matching_mount_point(struct scratch *s, u64 mount, st
     }
     u32 start = within(walk->position, PATH_CAP);
     u32 len = PATH_CAP - 1 - start;
-    if (len > MOUNT_POINT_CAP) return 0;
+    if (!below_root || len > MOUNT_POINT_CAP) return 0;
     u64 differs = 0;
     for (u32 at = 0; at < MOUNT_POINT_CAP; at += 8) {
         if (at >= len) break;

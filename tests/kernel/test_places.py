@@ -175,6 +175,25 @@ def test_operations_below_another_root(
 
 
 @pytest.mark.parametrize("way", ["absolute", "dirfd"])
+def test_operations_below_a_root_in_a_mount_of_the_same_file_system(
+    tmp_path: Path, programs: Programs, watching: Callable[..., Watch], way: str
+) -> None:
+    """That file system's mount at the very top is none that the task can name."""
+    outer = tmp_path / "outer"
+    lay_out(outer / "root/ground", programs.noop)
+    shutil.copy(programs.driver, outer / "root/driver")
+    subprocess.run(["mount", "--bind", outer, outer], check=True)
+    try:
+        watch = watching(outer / "root/ground")
+        watch.events()
+        ground = Path("/ground")
+        _, expected = run_driver(Path("/driver"), way, ground, ground, view=("chroot", outer / "root"))
+        assert captured_by(watch) == expected
+    finally:
+        subprocess.run(["umount", "-l", outer], check=True)
+
+
+@pytest.mark.parametrize("way", ["absolute", "dirfd"])
 def test_operations_in_another_mount_namespace(
     tmp_path: Path, programs: Programs, watching: Callable[..., Watch], way: str
 ) -> None:

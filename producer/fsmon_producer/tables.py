@@ -37,7 +37,7 @@ _PER_CPU_ARRAY = 6  # BPF_MAP_TYPE_PERCPU_ARRAY
 
 
 class Table:
-    """One pinned map; closes with ``close``."""
+    """One pinned map; ``map_fd`` is for the caller to close."""
 
     def __init__(self, path: Path) -> None:
         """OSError if nothing is pinned there; FatalError if it is no map of ours."""

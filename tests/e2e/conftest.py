@@ -1,4 +1,4 @@
-"""Where a deployment of a test lives."""
+"""Where a deployment of a test lives, and a host of the module's deployment, ``fsmon``."""
 
 import shutil
 import uuid
@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from e2e.host import Host, new_host
+from local.deployment import Deployment
 from local.process import stop_all
 
 
@@ -16,3 +18,9 @@ def home(state_dir: Path) -> Iterator[Path]:
     yield directory
     stop_all(directory)
     shutil.rmtree(directory, ignore_errors=True)
+
+
+@pytest.fixture
+def host(fsmon: Deployment) -> Iterator[Host]:
+    with new_host(fsmon) as host:
+        yield host

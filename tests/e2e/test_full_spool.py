@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from e2e.host import OPERATIONS, Host, Load, deployed, new_host
+from e2e.host import OPERATIONS, Host, Load, deployed
 from fsmon_consumer.ledger import Ranges
 from local.deployment import Deployment
 
@@ -22,12 +22,6 @@ _SMALL = ("--ring-size=8M", "--spool-size=2M", "--spool-full=drop-oldest")
 def fsmon(state_dir: Path) -> Iterator[Deployment]:
     with deployed(state_dir / "full-spool", consumers=2) as deployment:
         yield deployment
-
-
-@pytest.fixture
-def host(fsmon: Deployment) -> Iterator[Host]:
-    with new_host(fsmon) as host:
-        yield host
 
 
 def declared(host: Host) -> set[int]:

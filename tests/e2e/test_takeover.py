@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from e2e.host import PRODUCER, Host, Load, deployed, new_host
+from e2e.host import PRODUCER, Host, Load, deployed
 from fsmon_producer.pins import Pins
 from fsmon_producer.remains import Remains
 from local.deployment import Deployment
@@ -21,12 +21,6 @@ pytestmark = [pytest.mark.services, pytest.mark.kernel]
 def fsmon(state_dir: Path) -> Iterator[Deployment]:
     with deployed(state_dir / "takeover", consumers=2) as deployment:
         yield deployment
-
-
-@pytest.fixture
-def host(fsmon: Deployment) -> Iterator[Host]:
-    with new_host(fsmon) as host:
-        yield host
 
 
 def test_kill_while_it_starts(host: Host) -> None:

@@ -37,12 +37,10 @@ class Backlog:
 
     def deliver(self, stop: Request, between: Callable[[], None]) -> bool:
         """Work until all has arrived; False where asked to stop before."""
-        _log.info(
-            "session %d: delivering seq %d to %d from the spool",
-            self._session.id,
-            self._spool.first,
-            self._spool.end - 1,
-        )
+        what = "its last report"
+        if not self._spool.empty:
+            what = f"seq {self._spool.first} to {self._spool.end - 1}"
+        _log.info("session %d: delivering %s from the spool", self._session.id, what)
         while stop.reason is None:
             between()
             try:

@@ -186,10 +186,16 @@ class Journal:
         """Leave everything to the spool; False where that cannot be."""
         return self._spool is not None and self.relieve(1.0) and not self._spool.empty
 
-    def keep_report(self, report: bytes) -> None:
-        """Leave the session's last report to it, too."""
-        assert self._spool is not None
-        self._spool.keep_report(report)
+    def keep_report(self, report: bytes) -> bool:
+        """Leave the session's last report to it; False where that cannot be."""
+        if self._spool is None:
+            return False
+        try:
+            self._spool.keep_report(report)
+        except OSError as error:
+            _log.error("the last report cannot be kept: %s", error)
+            return False
+        return True
 
     def _release_ring(self, cursor: Cursor) -> None:
         self._capture.write_cursor(cursor.position, cursor.seq)

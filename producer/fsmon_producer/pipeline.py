@@ -206,13 +206,14 @@ class Pipeline:
                 max(0, left),
             )
             return 0
-        if kept:
-            self._log.keep_report(self._report(reason))
-            self.over = True
-            _log.warning("%d events are in the spool: the next `fsmon-producer run` delivers them", left)
+        delivered = drained and left <= 0
+        waits = (kept or (delivered and not reported)) and self._log.keep_report(self._report(reason))
+        self.over = waits or (delivered and reported)
+        if waits:
+            what = f"{left} events and the last report are" if kept else "the last report is"
+            _log.warning("%s in the spool: the next `fsmon-producer run` delivers what is there", what)
             return 0
-        self.over = drained and reported and left <= 0
-        if left > 0 or not drained:
+        if not delivered:
             _log.error("%d events were captured and not delivered: a longer --drain-timeout may help", left)
         if not reported:
             _log.error("the last report was not delivered: the ledger will not know how this session ended")

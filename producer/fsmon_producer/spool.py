@@ -124,9 +124,15 @@ class Spool:
 
     @property
     def identity(self) -> Identity | None:
-        """Whose events these are, as the newest segment says; FatalError where that cannot be read."""
+        """Whose events these are, or whose report; None where it has neither.
+
+        FatalError where it cannot be read.
+        """
+        if not self._segments:
+            kept = last_report.kept(self._fd)
+            return kept[0] if kept else None
         try:
-            return Identity.of_json(self._segments[-1].metadata) if self._segments else None
+            return Identity.of_json(self._segments[-1].metadata)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise FatalError(f"{self.directory}: whose events these are cannot be read ({error})") from error
 
@@ -248,13 +254,15 @@ class Spool:
             _log.warning("%s stays: %s (what is in it is none of ours)", self.directory, error.strerror)
 
     def keep_report(self, body: bytes) -> None:
-        """Keep the session's last report, to be sent when all events are."""
-        last_report.keep(self._fd, body)
+        """Keep the session's last report, to be sent when all events are; OSError where the disk refuses."""
+        assert self._identity is not None
+        last_report.keep(self._fd, self._identity(), body)
 
     @property
     def report(self) -> bytes | None:
         """The report that was kept."""
-        return last_report.kept(self._fd)
+        kept = last_report.kept(self._fd)
+        return kept[1] if kept else None
 
 
 def spool_of(

@@ -36,7 +36,7 @@ def damage(dice: random.Random, files: dict[str, bytes], foreign: dict[str, byte
     left = dict(files)
     for _ in range(dice.choice((1, 1, 1, 2, 5))):
         name, other = dice.choice(sorted(files)), dice.choice(sorted(files))
-        match dice.randrange(8):
+        match dice.randrange(9):
             case 0:
                 left.pop(name, None)
             case 1:
@@ -50,7 +50,10 @@ def damage(dice: random.Random, files: dict[str, bytes], foreign: dict[str, byte
             case 5:
                 ranges = [(0, 10**20 - 1), (5, 3), (900, 1000), (990, 1000)]
                 names = [f"{first:020d}-{end:020d}.dropped" for first, end in ranges]
-                left[dice.choice(("last-report", "x.avro", f"{name}.new", *names))] = dice.randbytes(20)
+                left[dice.choice(("x.avro", f"{name}.new", *names))] = dice.randbytes(20)
+            case 6:
+                report = dice.choice((dice.randbytes(20), foreign["last-report"]))
+                left["last-report"] = mutated(dice, report)
             case _:
                 left[name] = mutated(dice, files[name])
     return left
@@ -88,6 +91,7 @@ def test_a_damaged_spool(
     foreign = Spool(tmp_path / "8", 8, 1 << 30, lambda: IDENTITY)
     stamp = Stamp(b"", "host-a", 8, 1 << 20)
     foreign.append(1000, stamp.messages(Batch(Cursor(0, 1000), Cursor(0, 1001), [body()])))
+    foreign.keep_report(b"report")
     foreign.close()
     of_others = {file.name: file.read_bytes() for file in (tmp_path / "8").iterdir()}
     print(f"FSMON_FUZZ_SEED={SEED}")
@@ -120,6 +124,7 @@ def read_to_its_end(dice: random.Random, directory: Path, sound: set[int]) -> se
     spool = opened(directory)
     with contextlib.suppress(FsmonError):
         assert spool.identity in (None, IDENTITY)
+    assert spool.report in (None, b"report")
     assert spool.dropped.spans in ([], [(900, 1000)], [(990, 1000)])
     appended = max(1200, spool.end)
     spool.append(appended, bodies(appended, 5))

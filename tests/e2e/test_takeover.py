@@ -222,6 +222,24 @@ def test_detached_during_an_outage_all_is_delivered_by_the_next_run(host: Host) 
     assert host.sessions() == [("ended", "detached"), ("ended", "SIGINT")]
 
 
+def test_detached_during_an_outage_with_nothing_left_its_end_is_told_by_the_next_run(host: Host) -> None:
+    kafka = host.fsmon.stack.kafka
+    host.start()
+    (host.watched / "before").touch()
+    while not host.stored("path LIKE '%/before'"):
+        time.sleep(0.1)
+    host.fsmon.producer.kill()
+    kafka.stop()
+    detached = host.run("detach", "--drain-timeout=1")
+    assert detached.returncode == 0, detached.stdout
+    assert "the last report is in the spool" in detached.stdout
+    kafka.start()
+    host.start()
+    host.fsmon.stop_producer()
+    assert host.fsmon.audit(settle_seconds=90) == 0
+    assert host.sessions() == [("ended", "detached"), ("ended", "SIGINT")]
+
+
 def test_where_nothing_can_be_pinned_it_is_said_and_a_stop_ends_the_session(host: Host) -> None:
     for _ in range(2):
         host.start("--bpffs=/proc/fsmon")

@@ -252,6 +252,29 @@ def test_it_never_follows_a_link(directory: Path, tmp_path: Path) -> None:
         opened(open_to_all)
 
 
+def test_a_report_without_events_is_kept_with_whose_it_is(directory: Path) -> None:
+    spool = opened(directory)
+    assert (spool.identity, spool.report) == (None, None)
+    spool.keep_report(b"\x00report\n")
+    spool.close()
+    spool = opened(directory)
+    assert (spool.identity, spool.report) == (IDENTITY, b"\x00report\n")
+    spool.remove()
+    assert not directory.exists()
+
+
+def test_a_damaged_report_is_none(directory: Path, caplog: pytest.LogCaptureFixture) -> None:
+    spool = opened(directory)
+    spool.keep_report(b"report")
+    written = (directory / "last-report").read_bytes()
+    for damaged in (b"", written[:-1], written[:40], bytes([written[0] ^ 1]) + written[1:], written + b"x"):
+        caplog.clear()
+        (directory / "last-report").write_bytes(damaged)
+        assert (spool.identity, spool.report) == (None, None)
+        assert "last report is damaged" in caplog.text
+    spool.close()
+
+
 def test_random_use_against_a_list(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fsmon_producer.spool._SEGMENT_BYTES", 3_000)
     seed = random.randrange(1 << 32)

@@ -202,6 +202,8 @@ def _host_id(value: Any) -> str:
     text = _text(value)
     if not 1 <= len(text.encode()) <= 128:
         raise ValueError("should have 1 to 128 bytes")
+    if not text.isprintable():
+        raise ValueError(f"{text!r} has characters that cannot be printed")
     return text
 
 

@@ -9,6 +9,7 @@ from typing import Self
 
 from fsmon_schemas.schema import Schema
 
+from fsmon_producer import preflight
 from fsmon_producer.config import Config
 from fsmon_producer.journal import Journal
 from fsmon_producer.pins import Pinned
@@ -67,6 +68,11 @@ class Ending:
         """Events in the ring that are neither acknowledged nor in the spool."""
         return sum(self._remains.counters().emitted.values()) - self._remains.read_cursor()[1]
 
+    @property
+    def told(self) -> bool:
+        """Whether the session's end was reported, or is in the spool to be."""
+        return self._pipeline.over
+
     def complete(self) -> bool:
         """Deliver all, however long it takes, then remove it; False where asked to stop before."""
         identity = self._pinned.identity
@@ -97,13 +103,14 @@ class Ending:
 
 
 def detach(config: Config) -> int:
-    """End and remove every capture that is pinned; the exit code: 1 where events were lost with it.
+    """End and remove every capture that is pinned; the exit code: 1 where events or a last report were lost.
 
     What is left in their rings is delivered if the configuration names a Kafka, else it goes to the spool.
     """
+    preflight.must_be_root()
     stop = Stop()
     stop.listen()
-    lost = 0
+    lost = untold = 0
     with ExitStack() as open_things:
         keep = kept(config, open_things)
         if keep.pins is None:
@@ -111,8 +118,9 @@ def detach(config: Config) -> int:
         for pinned in keep.pins.sessions():
             with Ending(pinned, config, keep.spools, stop) as ending:
                 lost += ending.give_up("detached", deliver=config.bootstrap_servers is not None)
+                untold += not ending.told
             _log.info("session %d is removed from the kernel", pinned.identity.session.id)
         keep.pins.clear()
     if lost:
         _log.error("%d events were captured, not delivered, and are lost", lost)
-    return 1 if lost else 0
+    return 1 if lost or untold else 0

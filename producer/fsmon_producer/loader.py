@@ -140,10 +140,7 @@ def _compiled(here: Here, flags: list[str]) -> tuple[Any, dict[Hook, Answer], di
     With it what became of each hook, and the descriptor of each map.
     """
     backend = here.backend
-    if os.geteuid() != 0:
-        raise FatalError(
-            "loading eBPF programs needs root (or CAP_BPF, CAP_PERFMON, CAP_SYS_RESOURCE): use sudo"
-        )
+    preflight.must_be_root()
     os.environ.setdefault("BCC_KERNEL_SOURCE", str(source.KERNEL_STUB))
     try:
         from bcc import BPF, lib  # noqa: PLC0415 - not needed, and often not there, for any other command

@@ -75,8 +75,8 @@ class Pinned:
 
     @property
     def attached(self) -> bool:
-        """Whether its programs run."""
-        return any((self._directory / "links").iterdir())
+        """Whether its programs run, and were not about to be detached by one that was killed meanwhile."""
+        return any((self._directory / "links").iterdir()) and self._get(Setting.OPS) != 0
 
     def bind(self, partition: int) -> None:
         """Remember where the session's events go, before the first is sent."""
@@ -112,6 +112,12 @@ class Pinned:
         objects = self.objects()
         Settings(objects).set(setting, value)
         objects.cleanup()
+
+    def _get(self, setting: Setting) -> int:
+        objects = self.objects()
+        value = Settings(objects).get(setting)
+        objects.cleanup()
+        return value
 
     def remove(self) -> None:
         """Unpin all."""

@@ -68,7 +68,6 @@ class Pipeline:
         self._meter = meter
         self._reporter = Reporter(session, capture.backend)
         self._outlasts = outlasts
-        self.attempts = 0  # to connect
         self.over = False  # nothing is left to go on with: all is delivered, or in the spool to be
         self._stamp: Stamp | None = None
         self._progress = time.monotonic()  # when the broker acknowledged something, or had nothing to
@@ -140,7 +139,6 @@ class Pipeline:
         if now < self._retry_at:
             time.sleep(min(_IDLE, self._retry_at - now))
             return False
-        self.attempts += 1
         if not self._to.connect(_CONNECT):
             self._retry_at = now + _CONNECT
             return False

@@ -67,6 +67,14 @@ def _findings() -> Iterator[Finding]:
     yield _headers()
 
 
+def must_be_root() -> None:
+    """FatalError where this process may not load eBPF programs."""
+    if os.geteuid() != 0:
+        raise FatalError(
+            "loading eBPF programs needs root (or CAP_BPF, CAP_PERFMON, CAP_SYS_RESOURCE): use sudo"
+        )
+
+
 def obstacle(backend: Backend, btf: Btf) -> str:
     """Why the backend cannot capture on this kernel; empty where it can."""
     if backend is LSM and not bpf_lsm_is_active():

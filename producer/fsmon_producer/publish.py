@@ -6,6 +6,7 @@ acknowledged. After a fatal error no callback is trusted: the producer is thrown
 was not acknowledged must be read and sent again.
 """
 
+import contextlib
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -23,11 +24,12 @@ from fsmon_producer.partitioner import partition_of
 from fsmon_producer.pins import Identity
 from fsmon_producer.registry import Registry
 from fsmon_producer.ring import Cursor
-from fsmon_producer.topics import Topics, UnknownTopicError
+from fsmon_producer.topics import Topic, Topics, UnknownTopicError
 
 _log = logging.getLogger(__name__)
 # A batch of one adds at most 61 bytes of header and 41 of record (Kafka protocol guide, "Record Batch").
 _RECORD_OVERHEAD = 102
+_LOOK = 1.0
 _LAST_WORDS = 0.1  # how long a dead producer may take to say why
 
 
@@ -109,16 +111,7 @@ class Publisher:
         it, that may be a broker in the middle of its start and is tried again.
         """
         try:
-            if self._topics is None:
-                self._topics = Topics(self._to.bootstrap_servers, self._to.kafka)
-            self._find_schemas()
-            topic = self._topics.look_up(self._to.topic, seconds)
-            self._topics.look_up(self._to.reports_topic, seconds)
-            if self._partition is not None and self._partition >= topic.partitions:
-                raise UnknownTopicError(
-                    f"topic {topic.name} has {topic.partitions} partitions, and this session belongs to "
-                    f"{self._partition}: add partitions, as before, or give it up by `fsmon-producer detach`"
-                )
+            topic = self.look_up(seconds)
         except RetryableError as error:
             self._warn_of_outage(str(error))
             return False
@@ -141,6 +134,20 @@ class Publisher:
             raise kafka.configuration_error(error) from error
         self._topics = None
         return True
+
+    def look_up(self, seconds: float) -> Topic:
+        """The events' topic; RetryableError while the cluster is away, FatalError as of ``connect``."""
+        if self._topics is None:
+            self._topics = Topics(self._to.bootstrap_servers, self._to.kafka)
+        self._find_schemas()
+        topic = self._topics.look_up(self._to.topic, seconds)
+        self._topics.look_up(self._to.reports_topic, seconds)
+        if self._partition is not None and self._partition >= topic.partitions:
+            raise UnknownTopicError(
+                f"topic {topic.name} has {topic.partitions} partitions, and this session belongs to "
+                f"{self._partition}: add partitions, as before, or give it up by `fsmon-producer detach`"
+            )
+        return topic
 
     def _find_schemas(self) -> None:
         if self._registry is None:
@@ -278,6 +285,15 @@ class Publisher:
         if self._outage:
             self._outage = False
             _log.warning("Kafka is back, delivering")
+
+
+def must_be_known(config: Config) -> None:
+    """FatalError where the cluster refuses us, or lacks the topics or schemas; while it is away, nothing."""
+    cluster = Cluster(
+        config.bootstrap_servers or "", config.topic, config.reports_topic, config.registry, config.kafka
+    )
+    with contextlib.suppress(RetryableError):
+        Publisher(cluster, config.host_id or "", 0, Cursor(0, 0)).look_up(_LOOK)
 
 
 def publisher_of(config: Config, identity: Identity, start: Cursor, bind: Callable[[int], None]) -> Publisher:

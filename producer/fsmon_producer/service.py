@@ -5,9 +5,9 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
-from fsmon_schemas.errors import ConfigError, FatalError
+from fsmon_schemas.errors import ConfigError
 
-from fsmon_producer import loader
+from fsmon_producer import loader, preflight, publish
 from fsmon_producer.config import CONTROL, Config
 from fsmon_producer.control import Control
 from fsmon_producer.destination import Destination
@@ -19,7 +19,6 @@ from fsmon_producer.metrics import Metrics
 from fsmon_producer.output import AvroFile, JsonLines
 from fsmon_producer.pipeline import Pipeline
 from fsmon_producer.probe import Answer, probe
-from fsmon_producer.publish import publisher_of
 from fsmon_producer.ring import Cursor, Ring
 from fsmon_producer.spool import spool_of
 from fsmon_producer.state import kept
@@ -37,13 +36,18 @@ def run(config: Config, *, reread: Callable[[], Config] | None = None) -> int:
 
     ``reread`` is how SIGHUP gets the configuration anew; without it SIGHUP means stop.
     """
+    preflight.must_be_root()
     stop = Stop()
     stop.listen()
     with ExitStack() as open_things:
         keep = kept(config, open_things) if config.output is None else None
+        if keep is not None and keep.pins is not None:
+            open_things.callback(keep.pins.clear)
         control = _control(config.control)
         if control is not None:
             open_things.callback(control.close)
+        if config.output is None:
+            publish.must_be_known(config)  # before anything is changed: what is pinned goes on
         begun = begin(config, new_session(config.host_id), keep.pins if keep else None)
         capture = begun.capture
         open_things.callback(capture.close)
@@ -97,15 +101,9 @@ def run(config: Config, *, reread: Callable[[], Config] | None = None) -> int:
                 patience = Patience(stop, config.drain_timeout, _OUTLASTED)
                 settle_former(config, keep, begun, patience, between=between)
             code = pipeline.run()
-        except FatalError:
-            if begun.new and pipeline.attempts == 1:
-                pipeline.over = True  # a mistake told at once: nobody has relied on this capture yet
-                capture.detach()
-            raise
         finally:
-            if pipeline.over and keep is not None and keep.pins is not None and capture.pinned is not None:
+            if pipeline.over and capture.pinned is not None:
                 capture.pinned.remove()
-                open_things.callback(keep.pins.clear)
         return code
 
 
@@ -136,4 +134,4 @@ def _destination(config: Config, begun: Begun, start: Cursor) -> Destination:
         return JsonLines(start)
     if config.output is not None:
         return AvroFile(start, Path(config.output))
-    return publisher_of(config, begun.identity, start, begun.bind)
+    return publish.publisher_of(config, begun.identity, start, begun.bind)

@@ -30,6 +30,10 @@ class Settings:
         """Write one; the programs see it at their next look."""
         self._table[ctypes.c_int(setting)] = ctypes.c_uint64(value)
 
+    def get(self, setting: Setting) -> int:
+        """What was written last."""
+        return int(self._table[ctypes.c_int(setting)].value)
+
     def void_verdicts(self) -> None:
         """Make the programs look up anew what is watched.
 

@@ -12,6 +12,7 @@ import pytest
 from e2e.host import PRODUCER, Host, Load, deployed
 from fsmon_producer.pins import Pins
 from fsmon_producer.remains import Remains
+from fsmon_producer.settings import Setting, Settings
 from local.deployment import Deployment
 
 pytestmark = [pytest.mark.services, pytest.mark.kernel]
@@ -256,6 +257,37 @@ def test_a_first_start_that_fails_leaves_nothing_in_the_kernel(host: Host) -> No
     failed = host.run("run", f"--watch={host.watched}", "--topic=no-such-topic")
     assert (failed.returncode, "fsmon-producer topics create" in failed.stdout) == (1, True), failed.stdout
     assert not (host.fsmon.directory / "producer" / "bpf").is_mount()
+
+
+def test_a_replacement_that_cannot_deliver_changes_nothing(host: Host) -> None:
+    host.start()
+    (host.watched / "before").touch()
+    assert host.fsmon.producer.stop(30) == 0
+    failed = host.run("run", f"--watch={host.watched}", f"--host-id={host.host_id}", "--topic=no-such-topic")
+    assert (failed.returncode, "fsmon-producer topics create" in failed.stdout) == (1, True), failed.stdout
+    (host.watched / "between").touch()
+    host.start()
+    host.fsmon.stop_producer()
+    assert host.fsmon.audit(settle_seconds=90) == 0
+    assert host.stored("op = 'create'") == 2
+    assert host.sessions() == [("ended", "SIGINT")]
+
+
+def test_killed_while_it_detaches_the_next_run_captures_anew(host: Host) -> None:
+    host.start()
+    (host.watched / "before").touch()
+    host.fsmon.producer.kill()
+    pins = host.fsmon.directory / "producer" / "bpf"
+    [pinned] = Pins(pins).sessions()
+    Settings(pinned.objects()).set(Setting.OPS, 0)  # as far as Pinned.unpin_links may have come
+    next(pins.glob("*/links/*sys_exit")).unlink()
+    (host.watched / "unseen").touch()
+    host.start()
+    (host.watched / "after").touch()
+    host.fsmon.stop_producer()
+    assert host.fsmon.audit(settle_seconds=90) == 0
+    assert [host.stored(f"path LIKE '%/{name}'") > 0 for name in ("before", "unseen", "after")] == [1, 0, 1]
+    assert host.sessions() == [("ended", "its programs were detached"), ("ended", "SIGINT")]
 
 
 def test_waiting_for_kafka_costs_next_to_nothing(host: Host) -> None:

@@ -129,6 +129,8 @@ def check(
     backend: options.Backend = None,
 ) -> None:
     """Say whether this host can capture, and what to do where it cannot. Exit code 1 where it cannot."""
+    if backend is not None and backend not in BACKENDS:
+        raise ConfigError(f"backend: {backend!r} should be one of {', '.join(BACKENDS)}")
     findings = preflight.findings()
     for finding in findings:
         print(f"{'ok  ' if finding.ok else 'FAIL'}  {finding.name}: {finding.detail}")
@@ -136,7 +138,7 @@ def check(
             print(f"      {finding.remedy}")
     able = all(finding.ok for finding in findings)
     if able and os.geteuid() == 0:
-        lines, able = hook_check.report()
+        lines, able = hook_check.report(backend or "auto")
         print(*lines, sep="\n")
     if able and probe:
         able = _show_probe(*service.probed(backend or "auto"))

@@ -54,6 +54,8 @@ def _deliver(
     with closing(spool):
         identity = spool.identity
         if identity is None:
+            if spool.dropped.spans:
+                _log.error("session %d: seqs that a full spool gave up cannot be reported any more", session)
             spool.remove()  # all of it had arrived
             return
         publisher = publisher_of(config, identity, Cursor(0, spool.first), lambda _: None)

@@ -7,10 +7,13 @@ from fsmon_schemas.errors import FatalError
 from fsmon_producer import hook_matrix, loader, preflight
 
 
-def report() -> tuple[list[str], bool]:
-    """Lines for people, and whether all that ``--backend auto`` would attach loads. Needs root and BCC."""
+def report(asked: str = "auto") -> tuple[list[str], bool]:
+    """Lines for people, and whether all that ``--backend`` ``asked`` would attach loads.
+
+    Needs root and BCC. FatalError where this kernel has no such backend.
+    """
     btf = Btf.of_kernel()
-    taken = preflight.choose_backend("auto", btf)
+    taken = preflight.choose_backend(asked, btf)
     hooked = [backend for backend in BACKENDS.values() if backend.hooks]
     columns = {backend.name: hook_matrix.answers(backend, btf) for backend in hooked}
     faults = []
@@ -25,7 +28,7 @@ def report() -> tuple[list[str], bool]:
         ]
         if loaded:  # what the real programs met outweighs what was asked before
             columns[taken.name] = loaded
-    lines = [f"backend auto takes: {taken.name} ({preflight.why('auto', taken, btf)})"]
+    lines = [f"backend {asked} takes: {taken.name} ({preflight.why(asked, taken, btf)})"]
     lines += [
         f"{backend.name} captures nothing here: {obstacle}"
         for backend in hooked

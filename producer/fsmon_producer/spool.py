@@ -5,6 +5,7 @@ ring be released. Acknowledged events go by whole segments; after a restart the 
 At its bound it takes no more, or gives its oldest segment up for the newest events (dropped.py).
 """
 
+import contextlib
 import errno
 import logging
 import os
@@ -51,8 +52,11 @@ class Spool:
         identity: Callable[[], Identity] | None = None,
         *,
         drop_oldest: bool = False,
+        others: Callable[[], int] = lambda: 0,
     ) -> None:
-        """``limit`` in bytes, of this session. Without ``identity`` it can be read only.
+        """``limit`` in bytes, of which ``others`` says how many are taken already.
+
+        Without ``identity`` it can be read only.
 
         ConfigError where the directory is not ours alone, FatalError where something in it is no file.
         """
@@ -60,6 +64,7 @@ class Spool:
         self._limit = limit
         self._identity = identity
         self._drop_oldest = drop_oldest
+        self._others = others
         self._segment_bytes = min(_SEGMENT_BYTES, limit // _SHARE) if drop_oldest else _SEGMENT_BYTES
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         must_be_ours(directory)
@@ -155,7 +160,7 @@ class Spool:
 
     def _write(self, first: int, bodies: list[bytes]) -> None:
         assert self._identity is not None
-        needed = sum(map(len, bodies)) + _FRAME_BYTES * len(bodies)
+        needed = sum(map(len, bodies)) + _FRAME_BYTES * len(bodies) + self._others()
         if self.size + needed > self._limit:
             raise SpoolFullError(
                 f"the spool has reached its {self._limit >> 10} KiB", room=needed <= self._limit
@@ -268,9 +273,29 @@ class Spool:
 def spool_of(
     spools: Path, session: Session, config: Config, identity: Callable[[], Identity]
 ) -> Spool | None:
-    """The session's own; None where the configuration wants none and none was left."""
+    """The session's own; None where the configuration wants none and none was left.
+
+    All sessions' together are bounded: each reboot during an outage leaves one.
+    """
     directory = spools / f"{session.id:x}"
     if not config.spool_size and not (directory.is_dir() and any(directory.iterdir())):
         return None
     drop_oldest = config.spool_full == DROP_OLDEST
-    return Spool(directory, session.id, config.spool_size, identity, drop_oldest=drop_oldest)
+    return Spool(
+        directory,
+        session.id,
+        config.spool_size,
+        identity,
+        drop_oldest=drop_oldest,
+        others=lambda: _bytes_beside(directory),
+    )
+
+
+def _bytes_beside(directory: Path) -> int:
+    """Of the other sessions' spools."""
+    total = 0
+    for file in directory.parent.glob("*/*.avro"):
+        if file.parent != directory:
+            with contextlib.suppress(FileNotFoundError):
+                total += file.lstat().st_size
+    return total

@@ -59,6 +59,13 @@ def test_the_producer_can_see_the_host(services: dict[str, Any]) -> None:
     assert producer["stop_signal"] == "SIGINT"  # pins end with the container
 
 
+def test_the_producers_spool_outlives_its_container(services: dict[str, Any]) -> None:
+    producer = services["producer"]
+    kept = {volume.split(":")[1] for volume in producer["volumes"] if volume.startswith("spool:")}
+    # Not the volume itself: Docker makes that one readable by all, which the producer refuses.
+    assert str(Path(producer["environment"]["FSMON_STATE_DIR"]).parent) in kept
+
+
 def test_versions_are_those_of_the_local_services(services: dict[str, Any]) -> None:
     assert services["kafka"]["image"] == f"apache/kafka:{kafka.VERSION}"
     assert services["registry"]["image"].endswith(f":{registry.VERSION}")

@@ -43,3 +43,14 @@ def test_what_is_missing_is_said(first: list[str], finding: str, told: str, tmp_
         [*first, PRODUCER, "check"], capture_output=True, text=True, timeout=60, check=False
     )
     assert (check.returncode, f"FAIL  {finding}" in check.stdout) == (1, True), check.stdout + check.stderr
+
+
+def test_check_answers_for_the_backend_asked_for() -> None:
+    unknown = subprocess.run(
+        [PRODUCER, "check", "--backend=nosuch"], capture_output=True, text=True, check=False
+    )
+    assert (unknown.returncode, "should be one of auto, lsm" in unknown.stderr) == (2, True), unknown.stderr
+    known = subprocess.run(
+        [PRODUCER, "check", "--backend=tracepoint"], capture_output=True, text=True, check=False
+    )
+    assert "backend tracepoint takes: tracepoint (asked for)" in known.stdout, known.stdout + known.stderr

@@ -11,11 +11,12 @@ from pathlib import Path
 
 import fastavro
 import pytest
+from fsmon_producer.config import resolve
 from fsmon_producer.identity import Session
 from fsmon_producer.pins import Identity
 from fsmon_producer.record import CURRENT
 from fsmon_producer.ring import Batch, Cursor
-from fsmon_producer.spool import Spool, SpoolFullError
+from fsmon_producer.spool import Spool, SpoolFullError, spool_of
 from fsmon_producer.stamp import Stamp
 from fsmon_schemas.errors import ConfigError, FatalError
 from fsmon_schemas.schema import FILE_EVENT
@@ -273,6 +274,22 @@ def test_a_damaged_report_is_none(directory: Path, caplog: pytest.LogCaptureFixt
         assert (spool.identity, spool.report) == (None, None)
         assert "last report is damaged" in caplog.text
     spool.close()
+
+
+def test_the_bound_is_of_all_sessions_together(tmp_path: Path) -> None:
+    config = resolve({"spool_size": "100K"}, None)
+    first, second = (Session(f"host-{number}", number, "boot", 1, "name", "6.1") for number in (7, 8))
+    one = spool_of(tmp_path, first, config, lambda: IDENTITY)
+    other = spool_of(tmp_path, second, config, lambda: IDENTITY)
+    assert one is not None
+    assert other is not None
+    one.append(0, bodies(0, 300))
+    other.append(0, bodies(0, 20))
+    for spool, end in ((one, 300), (other, 20)):
+        with pytest.raises(SpoolFullError):
+            spool.append(end, bodies(end, 300))
+    one.release(300)
+    other.append(20, bodies(20, 300))
 
 
 def test_random_use_against_a_list(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -158,7 +158,7 @@ def _show_probe(backend: str, answers: list[Answer]) -> bool:
 def source(
     backend: Annotated[str, typer.Option(help="tracepoint, lsm, fentry or resolve.")] = "tracepoint",
 ) -> None:
-    """Print the program that would run in the kernel, as one C text."""
+    """Print the program of a backend, as one C text: what runs in the kernel."""
     if backend not in BACKENDS[1:]:
         raise ConfigError(f"backend: {backend!r} should be one of {', '.join(BACKENDS[1:])}")
 

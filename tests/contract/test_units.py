@@ -1,22 +1,17 @@
 """The systemd units: sound, tight, and no tighter than the programs bear."""
 
 import json
-import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from local.process import Process
+from unit_rights import with_the_units_rights
 
 ROOT = Path(__file__).parents[2]
 # systemd-analyze's exposure, 0 to 10: the producer needs eBPF, and to see the paths that its rules name.
 UNITS = {"producer/fsmon-producer.service": 3.4, "consumer/fsmon-consumer@.service": 1.3}
-# prctl(2): PR_SET_MDWE, PR_MDWE_REFUSE_EXEC_GAIN: what MemoryDenyWriteExecute= does, kept over exec.
-REFUSING = (
-    "import ctypes, os, sys; assert ctypes.CDLL(None).prctl(65, 1, 0, 0, 0) == 0; "
-    "os.execv(sys.argv[1], sys.argv[1:])"
-)
 
 
 @pytest.mark.parametrize("unit", UNITS)
@@ -42,17 +37,12 @@ def test_systemd_takes_the_unit_and_finds_it_tight(unit: str, tmp_path: Path) ->
 
 @pytest.mark.kernel
 def test_the_producer_captures_with_the_rights_its_unit_leaves_it(tmp_path: Path) -> None:
-    unit = (ROOT / "producer/fsmon-producer.service").read_text()
-    kept = re.search(r"^CapabilityBoundingSet=(.*)$", unit, re.MULTILINE)
-    assert kept is not None
-    bounds = ",".join(["-all", *(name.removeprefix("CAP_").lower() for name in kept[1].split())])
     watched = tmp_path / "watched"
     watched.mkdir()
     producer = Process("producer", tmp_path)
     producer.launch(
         [
-            "setpriv", f"--bounding-set={bounds.replace(',', ',+').replace(',+-', ',-')}", "--inh-caps=-all",
-            "--no-new-privs", sys.executable, "-c", REFUSING,
+            *with_the_units_rights(),
             Path(sys.executable).parent / "fsmon-producer", "run", "--watch", watched, "--output", "-",
             "--control", tmp_path / "control.sock",
         ]

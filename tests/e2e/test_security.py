@@ -8,6 +8,7 @@ import sys
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -25,6 +26,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
 from fix_secure import PASSWORDS, Certificates, SecureKafka
 from local.postgres import Postgres
 from local.process import Process
+from unit_rights import with_the_units_rights
 
 pytestmark = pytest.mark.services
 SCRIPTS = Path(sys.executable).parent
@@ -143,6 +145,10 @@ def migrated(secured: Secured) -> None:
             server.execute(f"GRANT fsmon_{role} TO {secured.database}_{role}")
 
 
+def says(program: Process, words: str) -> bool:
+    return words in program.log.read_text()
+
+
 @pytest.mark.kernel
 def test_the_whole_way_needs_no_more_than_the_documented_rights(secured: Secured, tmp_path: Path) -> None:
     migrated(secured)
@@ -152,15 +158,20 @@ def test_the_whole_way_needs_no_more_than_the_documented_rights(secured: Secured
     consumer.launch(
         [SCRIPTS / "fsmon-consumer", "run"], secured.environment("consumer", dsn=secured.dsn("writer"))
     )
-    producer.launch(
-        [SCRIPTS / "fsmon-producer", "run", "--watch", watched, "--report-interval", "1"],
-        secured.environment("producer") | {"FSMON_STATE_DIR": str(tmp_path / "state")},
-    )
+    bpffs = tmp_path / "bpffs"
+    bpffs.mkdir()
+    subprocess.run(["mount", "-t", "bpf", "bpf", bpffs], check=True)
+    state = {"FSMON_STATE_DIR": str(tmp_path / "state"), "FSMON_BPFFS": str(bpffs / "fsmon")}
+    run: list[str | Path] = [SCRIPTS / "fsmon-producer", "run", "--watch", watched, "--report-interval=1"]
     try:
-        producer.wait(lambda: "capturing" in producer.log.read_text(), 60)
-        for number in range(50):
-            (watched / f"file-{number}").write_text("x")
-        assert producer.stop(30, polite=signal.SIGINT) == 0, producer.log.read_text()
+        for said, end in (("capturing", signal.SIGTERM), ("taking over", signal.SIGINT)):
+            producer.launch([*with_the_units_rights(), *run], secured.environment("producer") | state)
+            producer.wait(partial(says, producer, said), 60)
+            for number in range(25):
+                (watched / f"file-{end}-{number}").write_text("x")
+            assert producer.stop(30, polite=end) == 0, producer.log.read_text()
+            (watched / "between").touch()
+        assert not (bpffs / "fsmon").exists() or not list((bpffs / "fsmon").iterdir())
         reader = secured.environment("consumer", dsn=secured.dsn("reader"))
         found = secured.run(reader, "fsmon-consumer", "audit", "--settle", "30", "--format", "json")
         assert found.returncode == 0, found.stderr + consumer.log.read_text()
@@ -172,6 +183,8 @@ def test_the_whole_way_needs_no_more_than_the_documented_rights(secured: Secured
             assert "Xq-" not in process.log.read_text()
     finally:
         producer.kill()
+        subprocess.run([*run[:1], "detach"], env=state, stderr=subprocess.DEVNULL, check=False)
+        subprocess.run(["umount", bpffs], check=True)
         assert consumer.stop(30) == 0, consumer.log.read_text()
 
 

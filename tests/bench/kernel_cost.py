@@ -13,6 +13,7 @@ from typing import Any
 from bcc import BPF
 from fsmon_bpf import source
 from fsmon_producer.loader import CaptureSettings, load
+from fsmon_producer.programs import Capture
 from fsmon_producer.ring import Cursor, Ring
 
 _STATS = Path("/proc/sys/kernel/bpf_stats_enabled")
@@ -91,6 +92,10 @@ def _drained(ring: Ring) -> Iterator[None]:
         thread.join()
 
 
+def _dropped(capture: Capture) -> int:
+    return capture.counters().lost["ring_full"].get("read", 0)
+
+
 def _with_empty_program(calls: Calls) -> dict[str, float]:
     os.environ.setdefault("BCC_KERNEL_SOURCE", str(source.KERNEL_STUB))
     bpf: Any = BPF(
@@ -121,7 +126,14 @@ def measure(count: int) -> list[str]:
             with _drained(ring):
                 attached = {case: calls.wall(case) for case in _CASES}
                 spent = _in_bpf(calls, [capture.program_fd("sys_exit")])
-            lost = capture.counters().lost["ring_full"].get("read", 0)
+            lost = _dropped(capture)
+            emitted = sum(capture.counters().emitted.values())
+            for case in ("getppid", "pipe", "unwatched"):
+                calls.wall(case)
+            assert sum(capture.counters().emitted.values()) == emitted, "what nobody watches was captured"
+            while _dropped(capture) == lost:
+                calls.wall("watched")
+            orphaned = calls.wall("watched")  # nobody reads, and the ring is full
             ring.close()
         again = {case: calls.wall(case) for case in _CASES}
     lines = [f"{'call':12}{'without':>10}{'with':>10}{'added':>10}{'ratio':>8}{'in eBPF, less empty':>22}"]
@@ -131,6 +143,11 @@ def measure(count: int) -> list[str]:
             f"{case:12}{base:>7.0f} ns{attached[case]:>7.0f} ns{attached[case] - base:>+7.0f} ns"
             f"{attached[case] / base:>8.2f}{spent[case] - empty[case]:>19.0f} ns"
         )
+    base = min(without["watched"], again["watched"])
+    lines.append(
+        f"{'ring full':12}{base:>7.0f} ns{orphaned:>7.0f} ns{orphaned - base:>+7.0f} ns"
+        f"{orphaned / base:>8.2f}"
+    )
     lines.append(f"watched reads lost to a full ring while measuring: {lost}")
     return lines
 

@@ -20,6 +20,7 @@ from fsmon_consumer.store import (
     DatabaseAwayError,
     RowRefusedError,
     TransactionConflictError,
+    as_text,
     statement,
 )
 from fsmon_schemas import FatalError
@@ -214,6 +215,17 @@ def test_partitions_are_made_once_and_take_rows(opened: Database) -> None:
         opened.rows("INSERT INTO offsets (topic) VALUES (NULL)")
     assert len(partitions.retire(opened, now + timedelta(hours=1, minutes=30))) == 2
     assert opened.rows("SELECT count(*) FROM file_events") == [(2,)]
+
+
+def test_a_value_that_the_driver_refuses_is_a_row_of_its_kind(opened: Database) -> None:
+    """And what it refuses of ours, a wrong statement, ends the worker."""
+    for text in ("a\0b", "\udcff"):
+        with pytest.raises(RowRefusedError, match="the database driver refuses a value"):
+            opened.rows("SELECT %s::text", [text])
+        assert opened.rows("SELECT %s::text", [as_text(text)]) == [(as_text(text),)]
+    assert as_text("a\0\udcff é") == "a\\0\\udcff é"
+    with pytest.raises(FatalError, match="the database driver refuses a statement"):
+        opened.rows("SELECT %s", [object()])
 
 
 def test_partitions_come_and_go_while_others_read_and_write(opened: Database, database: str) -> None:

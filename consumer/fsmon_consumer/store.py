@@ -17,7 +17,8 @@ from psycopg.conninfo import conninfo_to_dict
 from psycopg.types.json import Jsonb
 
 # PostgreSQL manual, appendix A. A class is the first two characters.
-_AGAIN = {"40001", "40P01", "55P03", "57014", "25P03"}  # this transaction failed, the connection may be sound
+# This transaction failed, the connection may be sound. 55000 is a partition that is half detached.
+_AGAIN = {"40001", "40P01", "55000", "55P03", "57014", "25P03"}
 _AWAY_CLASSES = {
     "08",
     "53",

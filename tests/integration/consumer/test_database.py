@@ -264,6 +264,37 @@ def test_a_partition_that_is_still_read_is_dropped_later(opened: Database, datab
     assert not any(each.detaching for each in partitions.list_partitions(opened))
 
 
+def left_half_detached(database: str, table: str) -> None:
+    """Somebody reads it, and the wait for him is given up."""
+    with psycopg.connect(database) as reader, psycopg.connect(database, autocommit=True) as owner:
+        reader.execute("SELECT count(*) FROM file_events")
+        owner.execute("SET lock_timeout = '100ms'")
+        with pytest.raises(psycopg.errors.LockNotAvailable):
+            owner.execute(f"ALTER TABLE file_events DETACH PARTITION {table} CONCURRENTLY")
+
+
+def test_a_half_detached_partition_is_finished_before_older_ones(opened: Database, database: str) -> None:
+    """PostgreSQL detaches none while another is half detached."""
+    now = partitions.hour_of(datetime.now(UTC))
+    hours = [now - timedelta(hours=step) for step in (3, 2, 1, 0)]
+    partitions.create(opened, hours)
+    left_half_detached(database, partitions.table_name(hours[1]))
+    assert [each.start for each in partitions.retire(opened, hours[2])] == [hours[1], hours[0]]
+    assert [each.start for each in partitions.list_partitions(opened)] == hours[2:]
+
+
+def test_a_half_detached_table_that_is_not_ours_is_waited_for(opened: Database, database: str) -> None:
+    bounds = "FROM ('1999-01-01') TO ('2000-01-01')"
+    opened.rows(f"CREATE TABLE archive PARTITION OF file_events FOR VALUES {bounds}")
+    now = partitions.hour_of(datetime.now(UTC))
+    partitions.create(opened, [now - timedelta(hours=3)])
+    left_half_detached(database, "archive")
+    with pytest.raises(TransactionConflictError, match="55000"):
+        partitions.retire(opened, now)
+    opened.rows("ALTER TABLE file_events DETACH PARTITION archive FINALIZE")
+    assert len(partitions.retire(opened, now)) == 1
+
+
 def test_tables_that_are_not_ours_are_left_alone(opened: Database) -> None:
     bounds = "FROM ('1999-01-01') TO ('2000-01-01')"
     opened.rows(f"CREATE TABLE file_events_archive PARTITION OF file_events FOR VALUES {bounds}")

@@ -7,15 +7,14 @@ entry of ``reports``, or a dead letter.
 import logging
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
-from fsmon_schemas import FramingError, Schema
+from fsmon_schemas import Schema
 from fsmon_schemas.framing import SchemaRef, split_frame
 from fsmon_schemas.registry import UnknownSchemaError
 
-from fsmon_consumer import records
 from fsmon_consumer.columns import BlockReader
 from fsmon_consumer.dead_letters import (
     HOST_ID_BYTES,
@@ -28,6 +27,7 @@ from fsmon_consumer.dead_letters import (
 from fsmon_consumer.groups import Group, Groups
 from fsmon_consumer.layout import SchemaMismatchError
 from fsmon_consumer.place import Place
+from fsmon_consumer.reports import ReportError, read_report
 from fsmon_consumer.sieve import sift
 from fsmon_consumer.table import EventTable, Part
 
@@ -151,29 +151,11 @@ class Decoder:
 
     def _read_reports(self, batch: Batch, slot: int, piece: LogSlice) -> None:
         for key, value, offset in zip(piece.keys, piece.values, piece.offsets, strict=True):
-            ref: SchemaRef | None = None
             try:
-                ref, start = split_frame(value or b"")
-                schema = self._find_schema(ref)
-                record = records.decode_report(schema, (value or b"")[start:])
-            except FramingError as error:
-                reason, detail = Reason.FRAMING, str(error)
-            except UnknownSchemaError as error:
-                reason, detail = Reason.UNKNOWN_SCHEMA, str(error)
-            except SchemaMismatchError as error:
-                reason, detail = Reason.WRONG_SCHEMA, str(error)
-            except records.RecordError as error:
-                reason, detail = Reason.UNDECODABLE, str(error)
-            else:
-                expected = f"{record['host_id']}/{record['session']}"
-                if key == expected.encode():
-                    batch.reports.append((slot, record))
-                    continue
-                reason, detail = (
-                    Reason.KEY_MISMATCH,
-                    f"the report is of {expected!r}, the message's key {key!r}",
-                )
-            batch.dead.append((slot, DeadLetter(*piece.place, offset, key, value, ref, reason, detail)))
+                batch.reports.append((slot, read_report(key, value, self._find_schema)))
+            except ReportError as error:
+                letter = DeadLetter(*piece.place, offset, key, value, error.ref, error.reason, str(error))
+                batch.dead.append((slot, letter))
 
     def _bury(self, batch: Batch, group: Group, index: int, reason: Reason, detail: str) -> None:
         slot, body, key = group.slots[index], group.bodies[index], group.keys[index]
@@ -186,14 +168,17 @@ class Decoder:
 
     def _bury_rows(self, batch: Batch, rows: EventTable, reason: Reason) -> None:
         details = {
-            Reason.HOST_ID: f"host_id is longer than {HOST_ID_BYTES} bytes",
+            Reason.HOST_ID: f"host_id is empty or longer than {HOST_ID_BYTES} bytes",
             Reason.NEGATIVE: "session or seq is below 0",
+            Reason.RANGE: "no seq follows this one",
             Reason.TIME: "a time before 1970 or too far ahead of this consumer's clock",
             Reason.NUL: "a text holds U+0000",
         }
         for slot, offset, host_id, session, seq in rows.places():
-            identity = None if reason is Reason.HOST_ID else Identity(host_id, session, seq)
-            letter = letter_of(batch.slices[slot], offset, identity, reason, details[reason])
+            identity = Identity(host_id, session, seq)
+            letter = letter_of(
+                batch.slices[slot], offset, identity if identity.fits else None, reason, details[reason]
+            )
             batch.dead.append((slot, letter))
 
 
@@ -207,11 +192,13 @@ def letter_of(
     return DeadLetter(*piece.place, offset, piece.keys[index], value, ref, reason, detail, identity)
 
 
-def refuse(batch: Batch, detail: str) -> Batch:
-    """The batch of one message that PostgreSQL refused, with that message as a dead letter."""
-    refused = Batch(batch.slices, EventTable.build([]), [], list(batch.dead))
+def refuse(batch: Batch, detail: str, *, named: bool) -> Batch:
+    """The batch of one message that was refused, as a dead letter; unless ``named`` it is of no session."""
+    refused = Batch(batch.slices, EventTable.build([]), [], [])
+    for slot, letter in batch.dead:
+        refused.dead.append((slot, letter if named else replace(letter, identity=None)))
     for slot, offset, host_id, session, seq in batch.events.places():
-        identity = Identity(host_id, session, seq)
+        identity = Identity(host_id, session, seq) if named else None
         letter = letter_of(batch.slices[slot], offset, identity, Reason.REFUSED, detail)
         refused.dead.append((slot, letter))
     for slot, report in batch.reports:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from fsmon_consumer.dead_letters import DeadLetter, Identity, schema_text
 from fsmon_consumer.place import Place
 from fsmon_consumer.sessions import Sessions, Stream
-from fsmon_consumer.store import Database, statement
+from fsmon_consumer.store import Database, as_text, statement
 from fsmon_consumer.table import EventTable
 
 Dead = Sequence[tuple[int, DeadLetter]]  # each with the slot of its log slice
@@ -66,7 +66,7 @@ def _insert(
         columns["values"].append(letter.value)
         columns["schemas"].append(schema_text(letter.schema))
         columns["reasons"].append(letter.reason.value)
-        columns["details"].append(letter.detail.replace("\0", "\\0")[:2000])
+        columns["details"].append(as_text(letter.detail[:2000]))
         columns["hosts"].append(owner and owner.host_id)
         columns["sessions"].append(owner and owner.session)
         columns["seqs"].append(owner and owner.seq)

@@ -8,7 +8,7 @@ from datetime import timedelta
 from fsmon_schemas import FatalError, FsmonError
 
 from fsmon_consumer.place import Place
-from fsmon_consumer.store import Database, TransactionConflictError, statement
+from fsmon_consumer.store import Database, TransactionConflictError, as_text, statement
 
 _log = logging.getLogger(__name__)
 BY_HAND = (
@@ -85,7 +85,7 @@ def pause(database: Database, place: Place, why: str) -> None:
     """Leave word, for `audit` and whoever looks, that the partition waits for a person; a claim ends it."""
     database.rows(
         "UPDATE offsets SET paused = %s WHERE topic = %s AND partition = %s",
-        [why.replace("\0", "\\0"), *place],
+        [as_text(why), *place],
     )
 
 

@@ -77,12 +77,12 @@ class BlockReader:
         )
         sentinel = {field["name"]: _sentinel_value(field["type"]) for field in declared["fields"]}
         self._sentinel = records.encode(writer, sentinel)
-        self._expected = self._read_block([]).row(0)
+        _, self._expected = self._read_block([])
 
     def read(self, bodies: Sequence[bytes], keys: Sequence[bytes | None]) -> pl.DataFrame:
         """The rows of ``bodies`` in order, in the table's columns; BlockError if one is not sound."""
-        frame = self._read_block(bodies)
-        if frame.height != len(bodies) + 1 or frame.row(-1) != self._expected:
+        frame, last = self._read_block(bodies)
+        if frame.height != len(bodies) + 1 or last != self._expected:
             raise BlockError("the records of a block do not end where they should")
         frame = frame.head(len(bodies)).select(self._select)
         hosts = frame.get_column("host_id").cast(pl.Binary)
@@ -90,11 +90,13 @@ class BlockReader:
             raise BlockError("a record's host_id is not its message's key")
         return frame
 
-    def _read_block(self, bodies: Sequence[bytes]) -> pl.DataFrame:
+    def _read_block(self, bodies: Sequence[bytes]) -> tuple[pl.DataFrame, tuple[object, ...]]:
+        """The rows, and the last of them: reading a row panics, too, at a time that Python has not."""
         data = b"".join((*bodies, self._sentinel))
         block = b"".join((self._header, encode_long(len(bodies) + 1), encode_long(len(data)), data, _SYNC))
         try:
-            return pl.read_avro(io.BytesIO(block))
+            frame = pl.read_avro(io.BytesIO(block))
+            return frame, frame.row(-1)
         except (KeyboardInterrupt, SystemExit):
             raise
         except BaseException as error:  # polars' panics are no Exceptions (pyo3: PanicException)

@@ -7,6 +7,7 @@ from fsmon_schemas import FramingError
 from fsmon_schemas.framing import Fingerprint, RegistryId, SchemaRef, decode_long
 
 HOST_ID_BYTES = 255
+LAST = (1 << 63) - 1  # of a bigint
 
 
 class Reason(StrEnum):
@@ -20,8 +21,9 @@ class Reason(StrEnum):
     NUL = "nul"  # a text holds U+0000, which PostgreSQL cannot store
     TIME = "time"  # a time before 1970 or too far in the future
     NEGATIVE = "negative"  # session or seq below 0
-    HOST_ID = "host_id"  # longer than any host's, and than an index takes
-    REFUSED = "refused"  # PostgreSQL refused the row
+    RANGE = "range"  # a seq that no other follows, or a range of seqs that is none
+    HOST_ID = "host_id"  # empty, or longer than any host's and than an index takes
+    REFUSED = "refused"  # PostgreSQL, or its driver, refused the row
     OUT_OF_PLACE = "out_of_place"  # its session or seq cannot stand where the message stands
     IDENTITY_CONFLICT = "identity_conflict"  # another event has its identity: two producers are one host
 
@@ -34,10 +36,20 @@ class Identity:
     session: int
     seq: int
 
+    @property
+    def fits(self) -> bool:
+        """Whether the ledger can hold it: a text of PostgreSQL's and bigints, the seq's successor too."""
+        return (
+            0 < len(self.host_id.encode()) <= HOST_ID_BYTES
+            and "\0" not in self.host_id
+            and 0 <= self.session <= LAST
+            and 0 <= self.seq < LAST
+        )
+
 
 @dataclass(frozen=True)
 class DeadLetter:
-    """One refused message. ``identity`` only where the prefix decodes and agrees with the key."""
+    """One refused message. ``identity`` only where the prefix decodes, agrees with the key and fits."""
 
     topic: str
     partition: int
@@ -73,4 +85,4 @@ def identity_of(body: bytes, key: bytes | None) -> Identity | None:
         identity = Identity(host.decode(), session, seq)
     except (FramingError, UnicodeDecodeError):
         return None
-    return identity if host == key and session >= 0 and seq >= 0 else None
+    return identity if host == key and identity.fits else None

@@ -58,13 +58,16 @@ class Ranges:
         return index >= 0 and number < self.spans[index][1]
 
     def __sub__(self, other: "Ranges") -> "Ranges":
-        """What is in this set and not in the other."""
-        left = []
+        """What is in this set and not in the other, in one pass over both."""
+        left, cuts, index = [], other.spans, 0
         for start, stop in self.spans:
-            for cut, end in other.spans:
-                if end > start and cut < stop:
-                    left.append((start, cut))
-                    start = end  # noqa: PLW2901 - what is left of the span
+            while index < len(cuts) and cuts[index][0] < stop:
+                cut, end = cuts[index]
+                left.append((start, min(cut, stop)))
+                start = max(start, end)  # noqa: PLW2901 - what is left of the span
+                if end > stop:
+                    break  # it reaches into the next span
+                index += 1
             left.append((start, stop))
         return Ranges.of(left)
 

@@ -85,18 +85,21 @@ def retire(database: Database, before: datetime) -> list[Partition]:
     """Drop the partitions that end at or before ``before``; returns them. FatalError for who owns them not.
 
     The maintenance lock is held for one at a time. One that a query still reads is waited for a second
-    and then left half detached (new queries do not see it), and TransactionConflictError says so.
+    and then left half detached (new queries do not see it), and TransactionConflictError says so. That one
+    comes first the next time, for until it is finished PostgreSQL detaches no other.
     """
-    retired = []
-    for each in list_partitions(database):
-        if each.detaching or each.start + HOUR <= before:
-            with _maintenance(database):
-                now = {other.start: other for other in list_partitions(database)}
-                if each.start in now:  # else another worker was faster
-                    _remove(database, now[each.start])
-                    retired.append(each)
-                    _log.info("retired partition %s (about %d rows)", each.name, each.rows)
-    return retired
+    retired: list[Partition] = []
+    while True:
+        with _maintenance(database):
+            past = [
+                each for each in list_partitions(database) if each.detaching or each.start + HOUR <= before
+            ]
+            if not past:
+                return retired
+            each = next((each for each in past if each.detaching), past[0])
+            _remove(database, each)
+        retired.append(each)
+        _log.info("retired partition %s (about %d rows)", each.name, each.rows)
 
 
 def _remove(database: Database, partition: Partition) -> None:
@@ -111,7 +114,8 @@ def _remove(database: Database, partition: Partition) -> None:
         database.rows(f"DROP TABLE {partition.name}")
     except TransactionConflictError as error:
         raise TransactionConflictError(
-            f"partition {partition.name} is still read by a query; it is dropped later ({error})"
+            f"partition {partition.name} is still read by a query, or another table is half detached; it is "
+            f"dropped later ({error})"
         ) from error
     finally:
         database.rows("RESET lock_timeout")

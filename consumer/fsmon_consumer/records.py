@@ -5,9 +5,11 @@ everything that comes in numbers; this one is slow and exact.
 """
 
 import io
+from datetime import datetime
 from typing import Any
 
 import fastavro
+from fastavro.validation import ValidationError, validate
 from fsmon_schemas import CAPTURE_REPORT, FsmonError, Schema
 
 from fsmon_consumer.layout import SchemaMismatchError, record_name
@@ -37,10 +39,21 @@ def decode(schema: Schema, body: bytes, reader: Schema | None = None) -> dict[st
 
 
 def decode_report(schema: Schema, body: bytes) -> dict[str, Any]:
-    """One CaptureReport as this version knows it; SchemaMismatchError for a schema of something else."""
+    """One CaptureReport as this version knows it; SchemaMismatchError for a schema of something else.
+
+    fastavro makes of a value what the writer's logical type says, so all are held to the reader's types.
+    """
     if record_name(schema) != "CaptureReport":
         raise SchemaMismatchError("a schema of something else than CaptureReport")
-    return decode(schema, body, None if schema.text == CAPTURE_REPORT.text else CAPTURE_REPORT)
+    report = decode(schema, body, None if schema.text == CAPTURE_REPORT.text else CAPTURE_REPORT)
+    try:
+        validate(report, CAPTURE_REPORT.parsed, strict=True)
+    except ValidationError as error:
+        raise RecordError(f"values of other types: {error}") from error
+    for name in ("time", "session_start"):
+        if not isinstance(report[name], datetime) or report[name].tzinfo is None:
+            raise RecordError(f"field {name} is no timestamp")
+    return report
 
 
 def encode(schema: Schema, record: dict[str, Any]) -> bytes:

@@ -17,7 +17,8 @@ from psycopg.conninfo import conninfo_to_dict
 from psycopg.types.json import Jsonb
 
 # PostgreSQL manual, appendix A. A class is the first two characters.
-_AGAIN = {"40001", "40P01", "55P03", "57014", "25P03"}  # this transaction failed, the connection may be sound
+# This transaction failed, the connection may be sound. 55000 is a partition that is half detached.
+_AGAIN = {"40001", "40P01", "55000", "55P03", "57014", "25P03"}
 _AWAY_CLASSES = {
     "08",
     "53",
@@ -61,7 +62,7 @@ class NoPartitionError(RetryableError):
 
 
 class RowRefusedError(FsmonError):
-    """PostgreSQL will refuse one of these rows however often it is sent."""
+    """PostgreSQL or its driver will refuse one of these rows however often it is sent."""
 
 
 @cache
@@ -73,6 +74,11 @@ def statement(name: str) -> str:
 def as_json(value: object) -> object:
     """Wrap a value for a jsonb parameter."""
     return Jsonb(value)
+
+
+def as_text(value: str) -> str:
+    """A text as PostgreSQL takes it: U+0000 and lone surrogates, as others' words may hold, are escaped."""
+    return value.replace("\0", "\\0").encode(errors="backslashreplace").decode()
 
 
 class Database:
@@ -154,14 +160,18 @@ def _sorted_errors() -> Iterator[None]:
         yield
     except psycopg.Error as error:
         raise _sort(error) from error
+    except UnicodeEncodeError as error:
+        raise RowRefusedError(f"the database driver refuses a value: {error}") from error
 
 
 def _sort(error: psycopg.Error) -> FsmonError:
     code, text = error.sqlstate, " ".join(str(error).split())
     if code is None:
         # Raised by libpq or psycopg itself. A wrong argument would be a ProgrammingError.
-        if isinstance(error, psycopg.ProgrammingError | psycopg.DataError):
+        if isinstance(error, psycopg.ProgrammingError):
             return FatalError(f"the database driver refuses a statement: {text}; please report it")
+        if isinstance(error, psycopg.DataError):
+            return RowRefusedError(f"the database driver refuses a value: {text}")
         return DatabaseAwayError(f"lost the connection to PostgreSQL: {text}")
     text = f"{text} (SQLSTATE {code})"
     kind: type[FsmonError] = FatalError

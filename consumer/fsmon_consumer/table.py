@@ -8,11 +8,12 @@ from typing import cast
 
 import pgpq
 import polars as pl
-from fsmon_schemas import FatalError
+from fsmon_schemas import FatalError, FsmonError
 
 from fsmon_consumer.columns import DTYPES
-from fsmon_consumer.dead_letters import HOST_ID_BYTES
+from fsmon_consumer.dead_letters import HOST_ID_BYTES, LAST
 from fsmon_consumer.layout import COLUMNS, COPY_COLUMNS
+from fsmon_consumer.store import RowRefusedError
 
 _TEXTS = tuple(column.name for column in COLUMNS if column.avro == "string")
 _TIMES = tuple(column.name for column in COLUMNS if column.avro == "timestamp-micros")
@@ -84,8 +85,9 @@ class EventTable:
         )
         return self._take_out(
             (
-                ("host_id", pl.col("host_id").str.len_bytes() > HOST_ID_BYTES),
+                ("host_id", pl.col("host_id").str.len_bytes().is_between(1, HOST_ID_BYTES).not_()),
                 ("negative", (pl.col("session") < 0) | (pl.col("seq") < 0)),
+                ("range", pl.col("seq") == LAST),
                 ("time", beyond),
                 ("nul", pl.any_horizontal(pl.col(name).str.contains("\0", literal=True) for name in _TEXTS)),
             )
@@ -230,16 +232,18 @@ class EventTable:
     def copy_chunks(self) -> Iterator[bytes]:
         """The rows as PostgreSQL's binary COPY stream, in the order of COPY_COLUMNS."""
         table = self._frame.select(COPY_COLUMNS).to_arrow()
+        refused: type[FsmonError] = FatalError  # the types of all; behind the header it is some row's values
         try:
             # One encoder a COPY: it keeps rows back until finish().
             encoder = pgpq.ArrowToPostgresBinaryEncoder(table.schema)
             yield encoder.write_header()
+            refused = RowRefusedError
             for rows in table.to_batches(max_chunksize=_COPY_ROWS):
                 yield encoder.write_batch(rows)
             yield encoder.finish()
         except (KeyboardInterrupt, SystemExit, GeneratorExit):
             raise
         except BaseException as error:  # pgpq is Rust too: panics are no Exceptions
-            raise FatalError(
+            raise refused(
                 f"pgpq cannot encode rows: {type(error).__name__}: {error}; please report it"
             ) from error

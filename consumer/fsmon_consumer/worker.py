@@ -155,10 +155,18 @@ class Worker:
             _log.error(
                 "PostgreSQL refuses %s[%d] offset %d", *batch.slices[0].place, batch.slices[0].offsets[0]
             )
-            refused = refuse(batch, str(error))
-            flushed = wait_for("PostgreSQL", lambda: self._flush(refused))
+            flushed = self._flush_refused(batch, str(error))
         self._streaks.keep(outlook, flushed.next_offsets)
         self._tell(flushed)
+
+    def _flush_refused(self, batch: Batch, detail: str) -> Flushed:
+        """Bury a message; what refuses its identity, too, gets it without."""
+        wait_for, named = self._patience.wait_for, refuse(batch, detail, named=True)
+        try:
+            return wait_for("PostgreSQL", lambda: self._flush(named))
+        except RowRefusedError as error:
+            nameless = refuse(batch, f"{detail}; then {error}", named=False)
+            return wait_for("PostgreSQL", lambda: self._flush(nameless))
 
     def _store_before(self, slices: list[LogSlice], offsets: Mapping[Place, int]) -> None:
         """Store what lies before ``offsets``; those partitions are read again from there."""

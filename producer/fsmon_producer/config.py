@@ -200,10 +200,10 @@ def _output(value: Any) -> str:
 
 def _host_id(value: Any) -> str:
     text = _text(value)
+    if not text.isprintable():  # no U+0000, which PostgreSQL refuses, and no bytes that are not UTF-8
+        raise ValueError(f"{text!r} should have no control characters")
     if not 1 <= len(text.encode()) <= 128:
         raise ValueError("should have 1 to 128 bytes")
-    if not text.isprintable():
-        raise ValueError(f"{text!r} has characters that cannot be printed")
     return text
 
 

@@ -1,11 +1,13 @@
 """A migrated database, a pair of topics and a fleet of simulated hosts for each test."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from fix_kafka import Broker, Topics
+from fsmon_consumer.migrate import migrate
+from fsmon_consumer.store import Database
 from generator import Fleet
 from integration.consumer.running import Site
 
@@ -30,3 +32,12 @@ def make_fleet(kafka: Broker, topics: Topics) -> Callable[..., Fleet]:
         )
 
     return make
+
+
+@pytest.fixture
+def opened(database: str) -> Iterator[Database]:
+    made = Database(database, role="test")
+    made.connect()
+    migrate(made)
+    yield made
+    made.close()

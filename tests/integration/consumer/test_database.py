@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import psycopg
 import pytest
-from fsmon_consumer import claims, partitions
+from fsmon_consumer import claims
 from fsmon_consumer.batch import Decoder, LogSlice
 from fsmon_consumer.claims import LogBounds
 from fsmon_consumer.flush import flush
@@ -19,7 +19,7 @@ from fsmon_consumer.store import (
     Database,
     DatabaseAwayError,
     RowRefusedError,
-    TransactionConflictError,
+    as_text,
     statement,
 )
 from fsmon_schemas import FatalError
@@ -40,15 +40,6 @@ WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p', 'v')
 ORDER BY 1, 3
 """
 INDEXES = "SELECT indexdef FROM pg_indexes WHERE schemaname = 'public' ORDER BY 1"
-
-
-@pytest.fixture
-def opened(database: str) -> Iterator[Database]:
-    made = Database(database, role="test")
-    made.connect()
-    migrate(made)
-    yield made
-    made.close()
 
 
 def test_the_table_is_the_schema(opened: Database) -> None:
@@ -193,79 +184,13 @@ def test_a_batch_flushed_again_still_has_all_its_dead_letters(opened: Database) 
     assert opened.rows("SELECT partition FROM dead_letters ORDER BY 1") == [(0,), (1,)]
 
 
-def test_partitions_are_made_once_and_take_rows(opened: Database) -> None:
-    now = datetime(2026, 10, 25, 0, 30, tzinfo=UTC)  # the night Europe's clocks go back
-    hours = [now + timedelta(hours=step) for step in range(4)]
-    assert len(partitions.create(opened, hours)) == 4
-    assert partitions.create(opened, hours) == []
-    found = partitions.list_partitions(opened)
-    assert [each.name for each in found][:2] == ["file_events_2026102500", "file_events_2026102501"]
-    values = "host_id, session, seq, time, boot_time, op, pid, tid, ppid, process_start, uid, gid, euid, comm"
-    for hour in hours:
-        opened.rows(
-            f"INSERT INTO file_events ({values}, inode, device, file_type, mode, cgroup_id, mount_ns, hook, "
-            "path_source, path_truncated, deleted, count, path) "
-            "SELECT 'h', 1, 1, %s, 1, 'open', 1, 1, 1, 1, 1, 1, 1, 'c', 1, 1, '', 1, 1, 1, '', '', "
-            "false, false, 1, string_agg(md5(i::text), '/') FROM generate_series(1, 124) AS i",
-            [hour],
-        )
-    assert opened.rows("SELECT count(*), max(length(path)) FROM file_events") == [(4, 4091)]
+def test_refused_values_are_told_from_wrong_statements(opened: Database) -> None:
+    for text in ("a\0b", "\udcff"):
+        with pytest.raises(RowRefusedError, match="the database driver refuses a value"):
+            opened.rows("SELECT %s::text", [text])
+        assert opened.rows("SELECT %s::text", [as_text(text)]) == [(as_text(text),)]
+    assert as_text("a\0\udcff é") == "a\\0\\udcff é"
     with pytest.raises(RowRefusedError):
         opened.rows("INSERT INTO offsets (topic) VALUES (NULL)")
-    assert len(partitions.retire(opened, now + timedelta(hours=1, minutes=30))) == 2
-    assert opened.rows("SELECT count(*) FROM file_events") == [(2,)]
-
-
-def test_partitions_come_and_go_while_others_read_and_write(opened: Database, database: str) -> None:
-    now = datetime.now(UTC)
-    partitions.create_ahead(opened, 1)
-    with psycopg.connect(database) as reader, psycopg.connect(database) as writer:
-        reader.execute("SELECT count(*) FROM file_events")
-        writer.execute("LOCK TABLE file_events IN ROW EXCLUSIVE MODE")
-        begun = time.monotonic()
-        assert len(partitions.create(opened, [now + timedelta(days=2)])) == 1
-        assert time.monotonic() - begun < 2
-
-
-def test_a_partition_that_is_still_read_is_dropped_later(opened: Database, database: str) -> None:
-    """A report that runs for hours holds up neither rows nor other partitions."""
-    now = datetime.now(UTC)
-    partitions.create(opened, [now - timedelta(hours=step) for step in range(5)])
-    plan = partitions.PartitionPlan(ahead=1, retention=timedelta(hours=2))
-    with psycopg.connect(database) as reader:
-        reader.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
-        reader.execute("SELECT count(*) FROM file_events")
-        begun = time.monotonic()
-        plan.maintain(opened, now)
-        assert time.monotonic() - begun < 3
-        half = [each.name for each in partitions.list_partitions(opened) if each.detaching]
-        assert half == [partitions.table_name(now - timedelta(hours=4))]
-        assert len(partitions.create(opened, [now + timedelta(days=1)])) == 1
-        # Wanted again after all: it is not taken for being there.
-        with pytest.raises(TransactionConflictError, match="still read"):
-            partitions.create(opened, [now - timedelta(hours=4)])
-        plan.maintain(opened, now)  # not yet: once a minute
-        assert reader.execute("SELECT count(*) FROM file_events").fetchone() == (0,)
-    plan.maintain(opened, now + timedelta(minutes=2))
-    left = [each.start for each in partitions.list_partitions(opened)]
-    assert min(left) == partitions.hour_of(now - timedelta(hours=2))
-    assert not any(each.detaching for each in partitions.list_partitions(opened))
-
-
-def test_tables_that_are_not_ours_are_left_alone(opened: Database) -> None:
-    bounds = "FROM ('1999-01-01') TO ('2000-01-01')"
-    opened.rows(f"CREATE TABLE file_events_archive PARTITION OF file_events FOR VALUES {bounds}")
-    partitions.create_ahead(opened, 1)
-    assert len(partitions.list_partitions(opened)) == 3
-    partitions.retire(opened, datetime.now(UTC) + timedelta(days=1))
-    assert opened.rows("SELECT to_regclass('file_events_archive') IS NOT NULL") == [(True,)]
-
-
-def test_maintenance_costs_nothing_within_the_hour(opened: Database) -> None:
-    """It is asked for after every flush."""
-    now = datetime.now(UTC)
-    partitions.create(opened, [now - timedelta(days=40)])
-    plan = partitions.PartitionPlan(ahead=2, retention=timedelta(days=30))
-    plan.maintain(opened, now)
-    opened.close()
-    plan.maintain(opened, now + timedelta(seconds=1))
+    with pytest.raises(FatalError, match="the database driver refuses a statement"):
+        opened.rows("SELECT %s", [object()])

@@ -9,7 +9,7 @@ from fix_registry import SchemaRegistry
 from fsmon_schemas import CAPTURE_REPORT, FILE_EVENT, Schema
 from fsmon_schemas.framing import confluent_prefix
 from generator import Fleet, register
-from integration.consumer.running import Site, consumer
+from integration.consumer.running import Site, consumer, refused, wait_until
 from simulated_host import encode
 
 pytestmark = pytest.mark.services
@@ -65,8 +65,47 @@ def test_every_kind_of_poison(site: Site, make_fleet: MakeFleet, registry: Schem
         assert running.process.poll() is None
     told = site.rows("SELECT reason FROM dead_letters WHERE topic LIKE '%events' ORDER BY message_offset")
     assert [reason for (reason,) in told] == [reason for reason, _, _ in poison]
-    assert site.rows("SELECT reason FROM dead_letters WHERE topic LIKE '%reports'") == [("refused",)]
+    assert site.rows("SELECT reason FROM dead_letters WHERE topic LIKE '%reports'") == [("host_id",)]
     assert site.rows("SELECT count(*), max(length(path)) FROM file_events") == [(host.sent, 900_001)]
     [session] = audit["sessions"]
     assert (session["stored"], session["unaccounted"], session["holes"]) == (host.sent, 0, [])
     assert site.rows("SELECT topic FROM offsets WHERE messages <> stored + duplicates + dead + expired") == []
+
+
+def test_what_the_database_refuses_is_one_letter_and_no_more(site: Site, make_fleet: MakeFleet) -> None:
+    """Also where it refuses the letter's identity; a rule of the operator's own stands for any reason."""
+    fleet = make_fleet(3)
+    unwanted, of_no_row, sound = fleet.hosts
+    site.execute(
+        f"ALTER TABLE streams ADD CHECK (host_id <> '{unwanted.host_id}');"
+        f"ALTER TABLE reports ADD CHECK (host_id <> '{unwanted.host_id}');"
+        f"ALTER TABLE file_events ADD CHECK (host_id <> '{of_no_row.host_id}' OR seq <> 1)"
+    )
+    with consumer(site) as running:
+        for host, count in ((unwanted, 1), (of_no_row, 3), (sound, 3)):
+            for value in host.messages(count):
+                fleet.send_raw(fleet.partition(host), host.key, value)
+        fleet.report()
+        wait_until(lambda: site.value("SELECT coalesce(sum(messages), 0) FROM offsets") == 10)
+        assert running.process.poll() is None
+    letters = "SELECT convert_from(key, 'UTF8'), seq, detail FROM dead_letters WHERE reason = 'refused'"
+    found = sorted(site.rows(letters))
+    assert [(key, seq) for key, seq, _ in found] == [
+        (unwanted.host_id, None),
+        (f"{unwanted.host_id}/{unwanted.session}", None),
+        (of_no_row.host_id, 1),
+    ]
+    assert all("23514" in detail for *_, detail in found)
+    stored = "SELECT host_id, seq FROM file_events ORDER BY 1, 2"
+    assert site.rows(stored) == [
+        *((of_no_row.host_id, seq) for seq in (0, 2)),
+        *((sound.host_id, seq) for seq in range(3)),
+    ]
+    assert site.rows("SELECT topic FROM offsets WHERE messages <> stored + duplicates + dead + expired") == []
+
+
+def test_a_table_that_is_gone_is_no_dead_letter(site: Site, make_fleet: MakeFleet) -> None:
+    site.execute("DROP TABLE reports")
+    make_fleet(1).report()
+    assert "run fsmon-consumer migrate" in refused(site, 1, "run")
+    assert site.rows("SELECT count(*) FROM dead_letters") == [(0,)]

@@ -101,6 +101,90 @@ def test_unstorable_values_are_dead_letters_with_identity() -> None:
     assert batch.dead[0][1].identity == Identity("host-1", 77, 1)
 
 
+HUGE = (1 << 63) - 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"host_id": "a\0b"}, Reason.NUL),
+        ({"host_id": "a\0b", "time": -1}, Reason.TIME),
+        ({"host_id": ""}, Reason.HOST_ID),
+        ({"host_id": "x" * 256}, Reason.HOST_ID),
+        ({"session": -1}, Reason.NEGATIVE),
+        ({"seq": -HUGE}, Reason.NEGATIVE),
+        ({"seq": HUGE}, Reason.RANGE),
+        ({"seq": HUGE, "comm": "\0"}, Reason.RANGE),
+    ],
+)
+@pytest.mark.parametrize("cut", [0, 1])
+def test_what_the_ledger_cannot_hold_is_nobodys(changes: dict[str, object], reason: Reason, cut: int) -> None:
+    """Neither of a record that decodes nor of one cut short, of which the head does."""
+    events = [host().event(seq) for seq in range(3)]
+    events[1] |= changes
+    values: list[bytes | None] = [FRAME + encode(FILE_EVENT, event) for event in events]
+    values[1] = (values[1] or b"")[: len(values[1] or b"") - cut]
+    batch = decode(values, [event["host_id"].encode() for event in events])
+    assert reasons(batch) == {101: Reason.UNDECODABLE if cut else reason}
+    assert batch.dead[0][1].identity is None
+    assert [place[4] for place in batch.events.places()] == [0, 2]
+
+
+def test_the_last_seq_that_another_follows_is_an_event() -> None:
+    batch = decode([FRAME + encode(FILE_EVENT, host().event(0) | {"session": HUGE, "seq": HUGE - 1})])
+    assert batch.events.streams()[0].stop == HUGE
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        *(({name: "a\0"}, Reason.NUL) for name in ("hostname", "kernel", "end_reason", "boot_id")),
+        *(({name: {"\0": 1}}, Reason.NUL) for name in ("lost", "uncovered")),
+        ({"operations": [{"op": "\0", "emitted": 1, "lost": 1}]}, Reason.NUL),
+        ({"operations": [{"op": "", "emitted": 1, "lost": 1, "lost_by_stage": {"\0": 1}}]}, Reason.NUL),
+        ({"host_id": "\0"}, Reason.NUL),
+        ({"host_id": "x" * 256}, Reason.HOST_ID),
+        ({"session": -1}, Reason.NEGATIVE),
+        ({"time": -1}, Reason.TIME),
+        ({"session_start": 253_402_300_799_999_999}, Reason.TIME),
+        ({"session_start": HUGE}, Reason.UNDECODABLE),
+        ({"dropped": [{"first": 0, "end": 3}, {"first": 2, "end": 1}]}, Reason.RANGE),
+        ({"dropped": [{"first": -1, "end": 1}]}, Reason.RANGE),
+    ],
+)
+def test_reports_that_cannot_be_stored_or_read_again(changes: dict[str, object], reason: Reason) -> None:
+    record = host().report_record(acked=5, partition=1, offset=9, ended=True)
+    sound = f"{record['host_id']}/{record['session']}".encode()
+    values = [
+        single_object_prefix(CAPTURE_REPORT) + encode(CAPTURE_REPORT, each)
+        for each in (record, record | changes)
+    ]
+    batch = decode(
+        [*values], [sound, "{host_id}/{session}".format(**(record | changes)).encode()], topic="reports"
+    )
+    assert len(batch.reports) == 1
+    assert reasons(batch) == {101: reason}
+
+
+@pytest.mark.parametrize(
+    ("field", "written"),
+    [
+        ("time", "long"),
+        ("time", {"type": "long", "logicalType": "local-timestamp-micros"}),
+        ("emitted", {"type": "long", "logicalType": "time-micros"}),
+        ("emitted", {"type": "long", "logicalType": "timestamp-micros"}),
+    ],
+)
+def test_a_report_whose_schema_means_other_types_is_a_dead_letter(field: str, written: object) -> None:
+    """A registry may hold it: resolution lets it pass, and PostgreSQL would refuse the statement."""
+    declared = json.loads(CAPTURE_REPORT.text)
+    next(each for each in declared["fields"] if each["name"] == field)["type"] = written
+    body = host().report(acked=5, partition=1, offset=9, ended=True)
+    piece = LogSlice("reports", 0, 1, [b"host-1/77"], [confluent_prefix(5) + body], [0])
+    batch = Decoder("reports", lambda _: Schema(json.dumps(declared))).decode([piece], LATEST)
+    assert reasons(batch) == {0: Reason.UNDECODABLE}
+
+
 def test_reports_are_read_and_checked() -> None:
     frame = single_object_prefix(CAPTURE_REPORT)
     body = host().report(acked=5, partition=1, offset=9, ended=True)

@@ -219,3 +219,11 @@ def test_copy_bytes_hold_every_row_and_null() -> None:
         assert row["seq"] == struct.pack(">q", seq)
         assert row["inode"] == struct.pack(">q", event["inode"])
         assert (row["target_path"] is None) == (event["target_path"] is None)
+
+
+@pytest.mark.parametrize("time", [(1 << 63) - 1, 1 << 62, -(1 << 63)])
+def test_a_second_record_with_a_time_beyond_pythons_is_refused(time: int) -> None:
+    """Where a body holds two, the second stands for the sentinel, and is looked at as that."""
+    body, other = bodies(1)[0], encode(FILE_EVENT, host().event(1) | {"time": time})
+    with pytest.raises(BlockError):
+        READER.read([body + other], [b"host-1"])

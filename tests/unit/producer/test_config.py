@@ -1,4 +1,5 @@
 import contextlib
+import os
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -73,6 +74,9 @@ def test_given_beats_file_beats_default_and_kafka_settings_are_merged(tmp_path: 
         ("topic = 5", "text in quotes"),
         ("output = 'events.json'", "ends in .avro"),
         ("host_id = ''", "text in quotes"),
+        (r'host_id = "a\u0000b"', "control characters"),
+        (r'host_id = "web\n"', "control characters"),
+        (f"host_id = '{'x' * 129}'", "1 to 128 bytes"),
         ("ignore_pid = ['x']", "ignore_pid"),
         ("watch = 5", "watch"),
     ],
@@ -82,6 +86,11 @@ def test_a_wrong_file_is_told_by_name_and_what_it_should_be(tmp_path: Path, text
         resolve({}, write(tmp_path, text))
     assert told in str(raised.value)
     assert raised.value.exit_code == 2
+
+
+def test_a_host_id_has_to_be_utf_8() -> None:
+    with pytest.raises(ConfigError, match="control characters"):
+        resolve({"host_id": os.fsdecode(b"web-\xff")}, None)
 
 
 def test_a_missing_file_is_a_configuration_error(tmp_path: Path) -> None:

@@ -5,8 +5,8 @@ The arithmetic, of one session:
     captured    = events the kernel put into the ring: the newest report's `emitted`, or more if
                   later events have arrived since
     horizon     = the seq below which everything must be settled: the highest settled seq + 1; once
-                  the consumer has passed the offset of the newest acknowledged event, at least
-                  acked_seq; and all of it, once the session has ended
+                  the consumer has passed the offset of an acknowledged event, at least the acked_seq
+                  reported with it; and all of it, once the session has ended
     dropped     = seqs that the producer's full spool gave up and declared, and that are not settled:
                   lost at stage `spool`
     unaccounted = seqs below the horizon that are not settled (settled: stored, dead, expired) or dropped
@@ -49,6 +49,7 @@ class Report:
     operations: Sequence[Mapping[str, Any]] = ()
     session_start: datetime | None = None
     dropped: str = "{}"  # an int8multirange
+    placed_seq: int = 0  # every seq below it lies up to acked_offset
 
     def outlives(self, successor: "Report") -> bool:
         """Whether it reported when the host's next session, ``successor``, had long begun."""
@@ -147,12 +148,11 @@ def account(
         )  # fmt: skip
     captured = max(report.emitted, seen.stop)
     # Events acknowledged but at no known place count as under way: the reader may not be there yet.
-    passed = report.acked_seq == 0 or (
-        report.acked_offset is not None and next_offset is not None and next_offset > report.acked_offset
-    )
-    horizon = seen.stop
-    if passed:
-        horizon = captured if report.state == "ended" else max(horizon, report.acked_seq)
+    passed = 0
+    if report.acked_offset is not None and next_offset is not None and next_offset > report.acked_offset:
+        passed = report.placed_seq
+    ended = report.state == "ended" and passed >= report.acked_seq
+    horizon = captured if ended else max(seen.stop, passed)
     dropped = (Ranges.parse(report.dropped) & _below(captured)) - seen
     holes = _below(horizon) - seen - dropped
     in_flight = len(_below(captured) - _below(horizon) - dropped)
@@ -193,8 +193,8 @@ def audit(
     next_offsets: dict[Place, int] = {(name, partition): offset for name, partition, offset, *_ in offsets}
     read = []
     for host_id, session, *fields in sessions:
-        report = Report(*fields[:13]) if fields[0] is not None else None
-        read.append(((host_id, session), report, Ranges.parse(fields[13]), tuple(fields[14:])))
+        report = Report(*fields[:14]) if fields[0] is not None else None
+        read.append(((host_id, session), report, Ranges.parse(fields[14]), tuple(fields[15:])))
     accounts = []
     for index, (identity, report, seen, counts) in enumerate(read):
         place = (topic, report.acked_partition if report and report.acked_partition is not None else -1)

@@ -110,9 +110,11 @@ CREATE TABLE reports (
     uncovered jsonb NOT NULL,
     stored_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     dropped int8multirange NOT NULL DEFAULT '{}',
+    placed_seq bigint NOT NULL DEFAULT 0,
     PRIMARY KEY (host_id, session)
 );
 COMMENT ON COLUMN reports.dropped IS 'Seqs that will not arrive, but for those that were under way.';
+COMMENT ON COLUMN reports.placed_seq IS 'Every seq below it lies up to acked_offset: the acked_seq that came with that.';
 
 -- Where each partition goes on, and who owns it: `epoch` fences off every earlier owner.
 -- messages = stored + duplicates + dead + expired (reports count as stored).

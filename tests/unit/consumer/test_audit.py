@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
-RUNNING = Report("running", None, NOW, "boot-1", 100, 90, 2, 500, {}, {})
-ENDED = replace(RUNNING, state="ended", end_reason="stopped", acked_seq=100)
+RUNNING = Report("running", None, NOW, "boot-1", 100, 90, 2, 500, {}, {}, placed_seq=90)
+ENDED = replace(RUNNING, state="ended", end_reason="stopped", acked_seq=100, placed_seq=100)
 
 
 def audited(
@@ -62,8 +62,13 @@ def test_acknowledged_at_an_unknown_place_is_in_flight() -> None:
     assert figures(audited(replace(RUNNING, acked_offset=None), [(0, 40)], 900)) == (100, 60, 0)
 
 
+def test_what_was_acknowledged_after_the_known_place_is_in_flight() -> None:
+    assert figures(audited(replace(RUNNING, placed_seq=50), [(0, 40)], 501)) == (100, 50, 10)
+    assert figures(audited(replace(ENDED, placed_seq=50), [(0, 60)], 501)) == (100, 40, 0)
+
+
 def test_an_empty_session_is_complete() -> None:
-    empty = replace(ENDED, emitted=0, acked_seq=0, acked_offset=None, acked_partition=None)
+    empty = replace(ENDED, emitted=0, acked_seq=0, acked_offset=None, acked_partition=None, placed_seq=0)
     assert figures(audited(empty, [], None)) == (0, 0, 0)
 
 
@@ -161,17 +166,29 @@ def test_the_table_names_what_a_full_spool_gave_up() -> None:
 @given(
     st.integers(0, 60),
     st.integers(0, 60),
+    st.integers(0, 60),
     st.sets(st.integers(0, 60)),
     st.sets(st.integers(0, 90)),
     st.booleans(),
     st.sampled_from([None, 1, 600]),
 )
 def test_the_sum_always_holds(
-    emitted: int, acked: int, seen: set[int], dropped: set[int], ended: bool, next_offset: int | None
+    emitted: int,
+    acked: int,
+    placed: int,
+    seen: set[int],
+    dropped: set[int],
+    ended: bool,
+    next_offset: int | None,
 ) -> None:
     declared = Ranges.of((seq, seq + 1) for seq in dropped).text()
+    acked = min(acked, emitted)
     report = replace(
-        ENDED if ended else RUNNING, emitted=emitted, acked_seq=min(acked, emitted), dropped=declared
+        ENDED if ended else RUNNING,
+        emitted=emitted,
+        acked_seq=acked,
+        placed_seq=min(placed, acked),
+        dropped=declared,
     )
     found = audited(report, [(seq, seq + 1) for seq in seen], next_offset)
     assert found.captured is not None

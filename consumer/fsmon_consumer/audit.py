@@ -20,7 +20,7 @@ is then not known either: it is never shown as 0.
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from fsmon_consumer.ledger import Ranges
@@ -29,7 +29,7 @@ from fsmon_consumer.store import Database, statement
 
 _SETTLE_PAUSE_SECONDS = 0.25
 SPOOL = "spool"  # the stage at which events are lost that had been captured
-_OVERLAP = timedelta(minutes=1)  # a clock may step at a boot; two machines that run at once overlap for good
+CLONED = 2  # reports after another boot's first: one may have waited in a restarted host's spool
 
 
 @dataclass(frozen=True)
@@ -47,13 +47,11 @@ class Report:
     lost: Mapping[str, int]
     uncovered: Mapping[str, int]
     operations: Sequence[Mapping[str, Any]] = ()
-    session_start: datetime | None = None
     dropped: str = "{}"  # an int8multirange
     placed_seq: int = 0  # every seq below it lies up to acked_offset
-
-    def outlives(self, successor: "Report") -> bool:
-        """Whether it reported when the host's next session, ``successor``, had long begun."""
-        return successor.session_start is not None and self.time > successor.session_start + _OVERLAP
+    boot_time: int = 0
+    first_boot_time: int = 0  # that of the session's first report
+    beside: int = 0  # newer reports that came after another boot's first
 
     @property
     def lost_by_operation(self) -> dict[str, dict[str, int]]:
@@ -159,9 +157,9 @@ def account(
     unaccounted: int | None = len(holes)
     lost = {**report.lost, SPOOL: len(dropped)} if dropped.spans else report.lost
     note = report.end_reason or ""
-    if successor is not None and successor.boot_id != report.boot_id and report.outlives(successor):
+    if report.beside >= CLONED:
         note = (
-            f"another machine, of boot {successor.boot_id}, runs as this host at the same time; "
+            f"another machine runs as this host at the same time as this one, of boot {report.boot_id}; "
             "are they clones? Give each its own --host-id"
         )
     elif report.state != "ended" and successor is not None:
@@ -193,8 +191,8 @@ def audit(
     next_offsets: dict[Place, int] = {(name, partition): offset for name, partition, offset, *_ in offsets}
     read = []
     for host_id, session, *fields in sessions:
-        report = Report(*fields[:14]) if fields[0] is not None else None
-        read.append(((host_id, session), report, Ranges.parse(fields[14]), tuple(fields[15:])))
+        report = Report(*fields[:16]) if fields[0] is not None else None
+        read.append(((host_id, session), report, Ranges.parse(fields[16]), tuple(fields[17:])))
     accounts = []
     for index, (identity, report, seen, counts) in enumerate(read):
         place = (topic, report.acked_partition if report and report.acked_partition is not None else -1)

@@ -10,7 +10,7 @@ from fsmon_consumer.audit import Session, audit
 from fsmon_consumer.batch import Decoder, LogSlice
 from fsmon_consumer.claims import LogBounds
 from fsmon_consumer.flush import flush
-from fsmon_consumer.migrate import migrate
+from fsmon_consumer.migrate import migrate, migrations
 from fsmon_consumer.registry import WriterSchemas
 from fsmon_consumer.store import Database
 from fsmon_schemas import CAPTURE_REPORT
@@ -19,6 +19,7 @@ from simulated_host import SimulatedHost
 
 pytestmark = pytest.mark.services
 FRAME = single_object_prefix(CAPTURE_REPORT)
+SECOND, HOUR = 1_000_000_000, 3_600_000_000  # of boot_time, of time
 EVENTS, REPORTS = ("events", 3), ("reports", 0)
 
 
@@ -87,3 +88,65 @@ def test_an_offset_once_known_is_kept(ledger: Ledger) -> None:
     ledger.database.rows("UPDATE streams SET seen = '{[0,300)}', stored = 300")
     found = ledger.audit()[1]
     assert (found.captured, found.in_flight, found.unaccounted) == (1000, 500, 200)
+
+
+def test_a_clock_set_back_leaves_the_order_of_a_boots_sessions(ledger: Ledger) -> None:
+    """The producer is upgraded three hours after it began, by its clock before that."""
+    noon = 1_800_000_000_000_000
+    ledger.report(1, session_start=noon, time=noon, boot_time=100 * SECOND)
+    ledger.report(1, session_start=noon, time=noon + HOUR, boot_time=3700 * SECOND)
+    ended: dict[str, Any] = {"state": "ended", "end_reason": "upgraded"}
+    ledger.report(1, session_start=noon, time=noon - 2 * HOUR, boot_time=3710 * SECOND, **ended)
+    ledger.report(2, session_start=noon - 2 * HOUR, time=noon - 2 * HOUR, boot_time=3720 * SECOND)
+    ledger.report(2, session_start=noon - 2 * HOUR, time=noon + HOUR, boot_time=20_000 * SECOND)
+    assert {session: (each.note, each.unaccounted) for session, each in ledger.audit().items()} == {
+        1: ("upgraded", 0),
+        2: ("", 0),
+    }
+
+
+def test_a_clock_set_back_at_a_restart_leaves_the_order_of_boots(ledger: Ledger) -> None:
+    """Also once its time comes by again, and with a last report that waited in the spool till then."""
+    noon = 1_800_000_000_000_000
+    ledger.report(1, boot_id="b1", session_start=noon, time=noon + 2 * HOUR, boot_time=9000 * SECOND)
+    for hours in range(-3, 3):
+        boot_time = (hours + 4) * 3600 * SECOND
+        ledger.report(
+            2, boot_id="b2", session_start=noon - 3 * HOUR, time=noon + hours * HOUR, boot_time=boot_time
+        )
+    cut, live = ledger.audit()[1], ledger.audit()[2]
+    assert "the host restarted without a last report" in cut.note
+    assert (cut.unaccounted, live.note, live.unaccounted) == (None, "", 0)
+    last: dict[str, Any] = {"state": "ended", "end_reason": "stopped"}
+    ledger.report(1, boot_id="b1", session_start=noon, time=noon + 3 * HOUR, boot_time=9999 * SECOND, **last)
+    cut, live = ledger.audit()[1], ledger.audit()[2]
+    assert (cut.note, cut.unaccounted, live.note, live.unaccounted) == ("stopped", 0, "", 0)
+
+
+def test_two_machines_that_report_by_turns_are_clones(ledger: Ledger) -> None:
+    for turn in range(1, 5):
+        now = 1_800_000_000_000_000 + turn * HOUR
+        for session, boot in ((1, "b1"), (2, "b2")):
+            ledger.report(session, boot_id=boot, time=now, boot_time=turn * SECOND)
+    first, second = ledger.audit()[1], ledger.audit()[2]
+    assert "another machine runs as this host at the same time" in first.note
+    assert (first.unaccounted, second.note, second.unaccounted) == (0, "", 0)
+
+
+def test_reports_of_before_the_ledger_kept_their_order_come_in_that_of_their_sessions(ledger: Ledger) -> None:
+    """A database that is migrated has only what the reports say."""
+    sql = next(each.sql for each in migrations() if each.number == 7)
+    for session in (3, 1, 2):
+        start = 1_800_000_000_000_000 + session * HOUR
+        now = {"session_start": start, "time": start + HOUR, "boot_time": session * SECOND}
+        ledger.report(session, 10, 9, **now)
+    ledger.database.rows(
+        "ALTER TABLE reports DROP COLUMN placed_seq, DROP COLUMN arrival, DROP COLUMN first_boot_time, "
+        "DROP COLUMN beside"
+    )
+    ledger.database.rows(sql)
+    kept = "SELECT session, placed_seq, arrival, boot_time - first_boot_time FROM reports ORDER BY arrival"
+    hour = HOUR * 1000
+    assert ledger.database.rows(kept) == [(1, 10, 1, hour), (2, 10, 2, hour), (3, 10, 3, hour)]
+    ledger.report(4)
+    assert ledger.database.rows("SELECT arrival FROM reports WHERE session = 4") == [(4,)]

@@ -25,11 +25,11 @@ from typing import Any
 
 from fsmon_consumer.ledger import Ranges
 from fsmon_consumer.place import Place
+from fsmon_consumer.reports import CLONED
 from fsmon_consumer.store import Database, statement
 
 _SETTLE_PAUSE_SECONDS = 0.25
 SPOOL = "spool"  # the stage at which events are lost that had been captured
-CLONED = 2  # reports after another boot's first: one may have waited in a restarted host's spool
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,10 @@ class Report:
     boot_time: int = 0
     first_boot_time: int = 0  # that of the session's first report
     beside: int = 0  # newer reports that came after another boot's first
+
+    def outlives(self, successor: "Report") -> bool:
+        """Whether it is of the same boot as the host's next session and was made after that one's first."""
+        return self.boot_id == successor.boot_id and self.boot_time > successor.first_boot_time
 
     @property
     def lost_by_operation(self) -> dict[str, dict[str, int]]:
@@ -162,6 +166,8 @@ def account(
             f"another machine runs as this host at the same time as this one, of boot {report.boot_id}; "
             "are they clones? Give each its own --host-id"
         )
+    elif report.state != "ended" and successor is not None and report.outlives(successor):
+        note = "another producer of this machine, of another --state-dir, runs at the same time"
     elif report.state != "ended" and successor is not None:
         cause = "the host restarted" if successor.boot_id != report.boot_id else "the producer was replaced"
         note = f"{cause} without a last report: the tail since {report.time:%Y-%m-%d %H:%M:%S}Z is unknown"

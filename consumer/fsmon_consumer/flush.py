@@ -8,20 +8,19 @@ worker may lock too is locked in key order.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
 
 from fsmon_schemas import FatalError
 
+from fsmon_consumer import reports
 from fsmon_consumer.batch import Batch
 from fsmon_consumer.burial import bury
 from fsmon_consumer.claims import Claim
 from fsmon_consumer.dead_letters import DeadLetter
 from fsmon_consumer.layout import COPY_COLUMNS
-from fsmon_consumer.ledger import Ranges
 from fsmon_consumer.place import Place
 from fsmon_consumer.quarantine import Doubts, Quarantine
 from fsmon_consumer.sessions import Sessions, Stream, Tally
-from fsmon_consumer.store import Database, as_json, statement
+from fsmon_consumer.store import Database, statement
 from fsmon_consumer.table import EventTable
 
 _COPY = (
@@ -101,7 +100,7 @@ class _Flush:
         self._sessions.write()
         for slot, report in batch.reports:
             if slot not in lost:
-                self._store_report(report)
+                reports.store(self._database, report)
                 self._tallies[slot].stored += 1
         for slot in kept:
             piece = batch.slices[slot]
@@ -190,13 +189,6 @@ class _Flush:
         for slot, written in bury(self._database, self._dead, events, self._sessions, topic_ids):
             # What was read again lies in dead_letters already.
             self._tallies[slot].count("dead" if written else "duplicates", 1)
-
-    def _store_report(self, report: dict[str, Any]) -> None:
-        values = dict(report)
-        for name in ("operations", "lost", "uncovered"):
-            values[name] = as_json(values[name])
-        values["dropped"] = Ranges.of((span["first"], span["end"]) for span in values["dropped"]).text()
-        self._database.rows(statement("store_report"), values)
 
     def _advance(self, kept: list[int], result: Flushed) -> None:
         pieces = [self._batch.slices[slot] for slot in kept]

@@ -44,3 +44,4 @@ ON CONFLICT (host_id, session) DO UPDATE SET
     )::integer,
     stored_at = clock_timestamp()
 WHERE EXCLUDED.boot_time >= r.boot_time
+RETURNING beside

@@ -105,7 +105,9 @@ def test_a_clock_set_back_leaves_the_order_of_a_boots_sessions(ledger: Ledger) -
     }
 
 
-def test_a_clock_set_back_at_a_restart_leaves_the_order_of_boots(ledger: Ledger) -> None:
+def test_a_clock_set_back_at_a_restart_leaves_the_order_of_boots(
+    ledger: Ledger, caplog: pytest.LogCaptureFixture
+) -> None:
     """Also once its time comes by again, and with a last report that waited in the spool till then."""
     noon = 1_800_000_000_000_000
     ledger.report(1, boot_id="b1", session_start=noon, time=noon + 2 * HOUR, boot_time=9000 * SECOND)
@@ -121,9 +123,12 @@ def test_a_clock_set_back_at_a_restart_leaves_the_order_of_boots(ledger: Ledger)
     ledger.report(1, boot_id="b1", session_start=noon, time=noon + 3 * HOUR, boot_time=9999 * SECOND, **last)
     cut, live = ledger.audit()[1], ledger.audit()[2]
     assert (cut.note, cut.unaccounted, live.note, live.unaccounted) == ("stopped", 0, "", 0)
+    assert not caplog.records
 
 
-def test_two_machines_that_report_by_turns_are_clones(ledger: Ledger) -> None:
+def test_two_machines_that_report_by_turns_are_clones(
+    ledger: Ledger, caplog: pytest.LogCaptureFixture
+) -> None:
     for turn in range(1, 5):
         now = 1_800_000_000_000_000 + turn * HOUR
         for session, boot in ((1, "b1"), (2, "b2")):
@@ -131,6 +136,21 @@ def test_two_machines_that_report_by_turns_are_clones(ledger: Ledger) -> None:
     first, second = ledger.audit()[1], ledger.audit()[2]
     assert "another machine runs as this host at the same time" in first.note
     assert (first.unaccounted, second.note, second.unaccounted) == (0, "", 0)
+    [said] = caplog.messages
+    assert "two producers send as one host: h" in said
+    assert "b1" in said
+
+
+def test_two_producers_of_one_machine_have_not_replaced_each_other(
+    ledger: Ledger, caplog: pytest.LogCaptureFixture
+) -> None:
+    for turn in range(1, 5):
+        for session in (1, 2):
+            ledger.report(session, boot_time=turn * SECOND + session)
+    first, second = ledger.audit()[1], ledger.audit()[2]
+    assert "another producer of this machine" in first.note
+    assert (first.unaccounted, second.note, second.unaccounted) == (0, "", 0)
+    assert not caplog.records
 
 
 def test_reports_of_before_the_ledger_kept_their_order_come_in_that_of_their_sessions(ledger: Ledger) -> None:

@@ -133,6 +133,11 @@ def test_two_machines_of_one_host_id_are_told_from_a_replaced_one() -> None:
     assert "another machine runs as this host at the same time as this one, of boot boot-1" in found.note
     assert figures(found) == (100, 10, 0), "it lives, and its account is its own"
     assert "--host-id" in "\n".join(audit_table(Audit([found], {}, {})))
+    upgraded = replace(RUNNING, first_boot_time=9)
+    assert "was replaced" in audited(replace(RUNNING, boot_time=9), [(0, 90)], 501, upgraded).note
+    beside = audited(replace(RUNNING, boot_time=10), [(0, 90)], 501, upgraded)
+    assert "another producer of this machine" in beside.note
+    assert figures(beside) == (100, 10, 0)
     spooled = replace(RUNNING, beside=1)  # its last report came once the host was up again
     assert "restarted" in audited(spooled, [(0, 90)], 501, later).note
 

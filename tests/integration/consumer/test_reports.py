@@ -158,15 +158,16 @@ def test_reports_of_before_the_ledger_kept_their_order_come_in_that_of_their_ses
     sql = next(each.sql for each in migrations() if each.number == 7)
     for session in (3, 1, 2):
         start = 1_800_000_000_000_000 + session * HOUR
-        now = {"session_start": start, "time": start + HOUR, "boot_time": session * SECOND}
+        now = {"session_start": start, "time": start + HOUR, "boot_time": 2000 * HOUR}
         ledger.report(session, 10, 9, **now)
+    ledger.report(9, session_start=0, time=13_600_000_000_000_000, boot_time=5)  # damaged: centuries
     ledger.database.rows(
         "ALTER TABLE reports DROP COLUMN placed_seq, DROP COLUMN arrival, DROP COLUMN first_boot_time, "
         "DROP COLUMN beside"
     )
     ledger.database.rows(sql)
     kept = "SELECT session, placed_seq, arrival, boot_time - first_boot_time FROM reports ORDER BY arrival"
-    hour = HOUR * 1000
-    assert ledger.database.rows(kept) == [(1, 10, 1, hour), (2, 10, 2, hour), (3, 10, 3, hour)]
+    hour = 1000 * HOUR
+    assert ledger.database.rows(kept) == [(9, 0, 1, 5), (1, 10, 2, hour), (2, 10, 3, hour), (3, 10, 4, hour)]
     ledger.report(4)
-    assert ledger.database.rows("SELECT arrival FROM reports WHERE session = 4") == [(4,)]
+    assert ledger.database.rows("SELECT arrival FROM reports WHERE session = 4") == [(5,)]

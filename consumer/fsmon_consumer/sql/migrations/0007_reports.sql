@@ -13,7 +13,9 @@ COMMENT ON COLUMN reports.arrival IS 'Orders the sessions of different boots: by
 COMMENT ON COLUMN reports.first_boot_time IS 'Orders the sessions of one boot: boot_time of the first report.';
 COMMENT ON COLUMN reports.beside IS 'Newer reports that came after another boot''s first: one may have been kept in a spool.';
 UPDATE reports AS r
-SET arrival = o.arrival, first_boot_time = boot_time - (extract(epoch FROM time - session_start) * 1e9)::bigint
+SET
+    arrival = o.arrival,
+    first_boot_time = greatest(least(boot_time - extract(epoch FROM time - session_start) * 1e9, boot_time), 0)::bigint
 FROM (SELECT host_id, session, row_number() OVER (ORDER BY session_start, session) AS arrival FROM reports) AS o
 WHERE (r.host_id, r.session) = (o.host_id, o.session);
 ALTER TABLE reports ALTER COLUMN arrival SET NOT NULL, ALTER COLUMN first_boot_time SET NOT NULL;

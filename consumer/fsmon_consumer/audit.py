@@ -5,8 +5,8 @@ The arithmetic, of one session:
     captured    = events the kernel put into the ring: the newest report's `emitted`, or more if
                   later events have arrived since
     horizon     = the seq below which everything must be settled: the highest settled seq + 1; once
-                  the consumer has passed the offset of the newest acknowledged event, at least
-                  acked_seq; and all of it, once the session has ended
+                  the consumer has passed the offset of an acknowledged event, at least the acked_seq
+                  reported with it; and all of it, once the session has ended
     dropped     = seqs that the producer's full spool gave up and declared, and that are not settled:
                   lost at stage `spool`
     unaccounted = seqs below the horizon that are not settled (settled: stored, dead, expired) or dropped
@@ -20,16 +20,16 @@ is then not known either: it is never shown as 0.
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from fsmon_consumer.ledger import Ranges
 from fsmon_consumer.place import Place
+from fsmon_consumer.report_ledger import CLONED
 from fsmon_consumer.store import Database, statement
 
 _SETTLE_PAUSE_SECONDS = 0.25
 SPOOL = "spool"  # the stage at which events are lost that had been captured
-_OVERLAP = timedelta(minutes=1)  # a clock may step at a boot; two machines that run at once overlap for good
 
 
 @dataclass(frozen=True)
@@ -47,12 +47,15 @@ class Report:
     lost: Mapping[str, int]
     uncovered: Mapping[str, int]
     operations: Sequence[Mapping[str, Any]] = ()
-    session_start: datetime | None = None
     dropped: str = "{}"  # an int8multirange
+    placed_seq: int = 0  # every seq below it lies up to acked_offset
+    boot_time: int = 0
+    first_boot_time: int = 0  # that of the session's first report
+    beside: int = 0  # newer reports that came after another boot's first
 
     def outlives(self, successor: "Report") -> bool:
-        """Whether it reported when the host's next session, ``successor``, had long begun."""
-        return successor.session_start is not None and self.time > successor.session_start + _OVERLAP
+        """Whether it is of the same boot as the host's next session and was made after that one's first."""
+        return self.boot_id == successor.boot_id and self.boot_time > successor.first_boot_time
 
     @property
     def lost_by_operation(self) -> dict[str, dict[str, int]]:
@@ -147,23 +150,24 @@ def account(
         )  # fmt: skip
     captured = max(report.emitted, seen.stop)
     # Events acknowledged but at no known place count as under way: the reader may not be there yet.
-    passed = report.acked_seq == 0 or (
-        report.acked_offset is not None and next_offset is not None and next_offset > report.acked_offset
-    )
-    horizon = seen.stop
-    if passed:
-        horizon = captured if report.state == "ended" else max(horizon, report.acked_seq)
+    passed = 0
+    if report.acked_offset is not None and next_offset is not None and next_offset > report.acked_offset:
+        passed = report.placed_seq
+    ended = report.state == "ended" and passed >= report.acked_seq
+    horizon = captured if ended else max(seen.stop, passed)
     dropped = (Ranges.parse(report.dropped) & _below(captured)) - seen
     holes = _below(horizon) - seen - dropped
     in_flight = len(_below(captured) - _below(horizon) - dropped)
     unaccounted: int | None = len(holes)
     lost = {**report.lost, SPOOL: len(dropped)} if dropped.spans else report.lost
     note = report.end_reason or ""
-    if successor is not None and successor.boot_id != report.boot_id and report.outlives(successor):
+    if report.beside >= CLONED:
         note = (
-            f"another machine, of boot {successor.boot_id}, runs as this host at the same time; "
+            f"another machine runs as this host at the same time as this one, of boot {report.boot_id}; "
             "are they clones? Give each its own --host-id"
         )
+    elif report.state != "ended" and successor is not None and report.outlives(successor):
+        note = "another producer of this machine, of another --state-dir, runs at the same time"
     elif report.state != "ended" and successor is not None:
         cause = "the host restarted" if successor.boot_id != report.boot_id else "the producer was replaced"
         note = f"{cause} without a last report: the tail since {report.time:%Y-%m-%d %H:%M:%S}Z is unknown"
@@ -193,8 +197,8 @@ def audit(
     next_offsets: dict[Place, int] = {(name, partition): offset for name, partition, offset, *_ in offsets}
     read = []
     for host_id, session, *fields in sessions:
-        report = Report(*fields[:13]) if fields[0] is not None else None
-        read.append(((host_id, session), report, Ranges.parse(fields[13]), tuple(fields[14:])))
+        report = Report(*fields[:16]) if fields[0] is not None else None
+        read.append(((host_id, session), report, Ranges.parse(fields[16]), tuple(fields[17:])))
     accounts = []
     for index, (identity, report, seen, counts) in enumerate(read):
         place = (topic, report.acked_partition if report and report.acked_partition is not None else -1)

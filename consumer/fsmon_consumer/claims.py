@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -73,12 +74,18 @@ def adopt(database: Database, *, group: str, cluster_id: str) -> None:
         )
 
 
-def foreign_group(group: str, place: Place, other: str) -> FatalError:
-    """The error when the group's committed offsets were written for another database."""
-    return FatalError(
-        f"the consumer group {group!r} is filling another database (id {other}, on {place[0]}[{place[1]}]): "
-        "each would get a part of the events; give this database a group of its own with --group"
-    )
+def require_ours(group: str, database_id: str, marks: Mapping[Place, str]) -> None:
+    """FatalError where the group fills another database; ``marks``: the ids in its committed offsets.
+
+    Of two that began at once, the one that has marked the first partition fills all: both decide alike.
+    """
+    place = min(marks, default=None)
+    if place is not None and marks[place] != database_id:
+        raise FatalError(
+            f"the consumer group {group!r} is filling another database (id {marks[place]}, on "
+            f"{place[0]}[{place[1]}]): each would get a part of the events; give this database "
+            "a group of its own with --group, and make it anew first if it was filled by this one"
+        )
 
 
 def pause(database: Database, place: Place, why: str) -> None:

@@ -133,16 +133,15 @@ class Cluster:
         listed = self._listed(self._answer(lambda: self._partitions_of(topics)), _LATEST)
         return {place: found.offset for place, found in listed.items()}
 
-    def committed_by(self, place: Place | None = None) -> dict[Place, str]:
-        """The database ids in the group's committed metadata, of one partition or of all our topics'.
+    def committed_by(self) -> dict[Place, str]:
+        """The database ids in the group's committed metadata, of all our topics' partitions that have one.
 
         Asked by a consumer that never joins: librdkafka 2.16's list_consumer_group_offsets crashes
         the process when a broker answers that it is not the coordinator (librdkafka issue 5040).
         """
 
         def ask() -> dict[Place, str]:
-            topics = (self._config.topic, self._config.reports_topic)
-            places = [place] if place is not None else self._partitions_of(topics)
+            places = self._partitions_of((self._config.topic, self._config.reports_topic))
             if not places:
                 return {}
             if self._onlooker is None:

@@ -8,20 +8,19 @@ worker may lock too is locked in key order.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
 
 from fsmon_schemas import FatalError
 
+from fsmon_consumer import report_ledger
 from fsmon_consumer.batch import Batch
 from fsmon_consumer.burial import bury
 from fsmon_consumer.claims import Claim
 from fsmon_consumer.dead_letters import DeadLetter
 from fsmon_consumer.layout import COPY_COLUMNS
-from fsmon_consumer.ledger import Ranges
 from fsmon_consumer.place import Place
 from fsmon_consumer.quarantine import Doubts, Quarantine
 from fsmon_consumer.sessions import Sessions, Stream, Tally
-from fsmon_consumer.store import Database, as_json, statement
+from fsmon_consumer.store import Database, statement
 from fsmon_consumer.table import EventTable
 
 _COPY = (
@@ -44,14 +43,17 @@ def flush(
     claims: Mapping[Place, Claim],
     expire_before: datetime,
     doubts: Doubts | None = None,
+    *,
+    replayed_from: str | None = None,
 ) -> Flushed:
     """Store ``batch``; partitions whose claim no longer holds are left out and named in the result.
 
     With ``doubts`` identities are looked at first, and DoubtError may come; without them the messages
-    have been (a dead letter that a person wants stored).
+    have been (a dead letter that a person wants stored). ``replayed_from``: these are dead letters of the
+    topic of that id, which need not be the partition's any more; no offset moves.
     """
     with database.transaction():
-        return _Flush(database, batch, claims, expire_before, doubts).run()
+        return _Flush(database, batch, claims, expire_before, doubts, replayed_from=replayed_from).run()
 
 
 class _Flush:
@@ -62,6 +64,8 @@ class _Flush:
         claims: Mapping[Place, Claim],
         expire_before: datetime,
         doubts: Doubts | None,
+        *,
+        replayed_from: str | None,
     ) -> None:
         self._database = database
         self._batch = batch
@@ -71,6 +75,7 @@ class _Flush:
         self._dead: list[tuple[int, DeadLetter]] = []
         self._sessions = Sessions(database)
         self._doubts = doubts
+        self._replayed_from = replayed_from
         self._quarantine = Quarantine(database, batch.slices, doubts or Doubts())
 
     def run(self) -> Flushed:
@@ -95,13 +100,13 @@ class _Flush:
         self._sessions.write()
         for slot, report in batch.reports:
             if slot not in lost:
-                self._store_report(report)
+                report_ledger.store(self._database, report)
                 self._tallies[slot].stored += 1
         for slot in kept:
             piece = batch.slices[slot]
-            # A replayed dead letter lies before the offset that the partition has reached.
-            reached = self._claims[piece.place].next_offset
-            result.next_offsets[piece.place] = max(reached, piece.offsets[-1] + 1)
+            replayed = self._replayed_from is not None  # what was passed when it was buried
+            reached = self._claims[piece.place].next_offset if replayed else piece.offsets[-1] + 1
+            result.next_offsets[piece.place] = reached
             result.tallies[piece.place] = self._tallies[slot]
         self._advance(kept, result)
         if len(fresh):
@@ -180,17 +185,10 @@ class _Flush:
         return fresh
 
     def _settle_dead(self, events: EventTable) -> None:
-        topic_ids = {place: claim.topic_id for place, claim in self._claims.items()}
+        topic_ids = {place: self._replayed_from or claim.topic_id for place, claim in self._claims.items()}
         for slot, written in bury(self._database, self._dead, events, self._sessions, topic_ids):
             # What was read again lies in dead_letters already.
             self._tallies[slot].count("dead" if written else "duplicates", 1)
-
-    def _store_report(self, report: dict[str, Any]) -> None:
-        values = dict(report)
-        for name in ("operations", "lost", "uncovered"):
-            values[name] = as_json(values[name])
-        values["dropped"] = Ranges.of((span["first"], span["end"]) for span in values["dropped"]).text()
-        self._database.rows(statement("store_report"), values)
 
     def _advance(self, kept: list[int], result: Flushed) -> None:
         pieces = [self._batch.slices[slot] for slot in kept]

@@ -21,7 +21,7 @@ from fsmon_consumer.config import ConsumerConfig
 from fsmon_consumer.inbox import Assigned, Inbox, Revoked, Truncated
 from fsmon_consumer.migrate import require_current
 from fsmon_consumer.place import Place
-from fsmon_consumer.poller import Orders, Reclaim, Start
+from fsmon_consumer.poller import Orders, Reclaim, Start, Stored
 from fsmon_consumer.store import Database, DatabaseAwayError
 
 _log = logging.getLogger(__name__)
@@ -80,7 +80,7 @@ class Holdings:
         """
         database = self.open()
         self.database_id = claims.database_id(database)
-        self._require_ours(self._cluster.committed_by())
+        self._require_ours()
         claims.adopt(database, group=self._config.group, cluster_id=cluster_id)
 
     def failed(self, error: RetryableError) -> None:
@@ -150,22 +150,29 @@ class Holdings:
         """Every few seconds: is each topic still the one that was claimed? One made anew is claimed anew.
 
         Kafka would not tell: where the new log is longer than the offset we are at, it goes on there.
+        And does the group fill our database alone? What is claimed is marked, also where there is nothing to
+        read, so that two that began at once find each other.
         """
         if time.monotonic() < self._look_due:
             return
         self._look_due = time.monotonic() + _LOOK_SECONDS
         try:
+            marks = self._require_ours()
             found = {topic: self._cluster.topic_id(topic) for topic in {topic for topic, _ in self._claims}}
         except RetryableError:
             return  # away or deleted: for others to say
         for place, held in list(self._claims.items()):
             if found[place[0]] != held.topic_id:
                 self.give_up(place, 0)
+        known = {place: held.next_offset for place, held in self._claims.items()}
+        if unmarked := {place: at for place, at in known.items() if marks.get(place) != self.database_id}:
+            self._orders.put(Stored(unmarked))
 
-    def _require_ours(self, committed: Mapping[Place, str]) -> None:
-        for place, other in committed.items():
-            if other != self.database_id:
-                raise claims.foreign_group(self._config.group, place, other)
+    def _require_ours(self) -> dict[Place, str]:
+        """The databases' marks in the group's offsets; FatalError where it is not ours that they fill."""
+        marks = self._cluster.committed_by()
+        claims.require_ours(self._config.group, self.database_id, marks)
+        return marks
 
     def _claim_again(self, place: Place) -> None:
         """After a lost connection. What flows was fetched for the offset we knew; a database that fell back
@@ -189,9 +196,10 @@ class Holdings:
             self.pause(place, str(error))
 
     def _claim(self, place: Place) -> None:
-        self._require_ours(self._cluster.committed_by(place))
+        self._require_ours()
         log = self._cluster.log_bounds(place)
         self._claims[place] = claims.claim(
             self._database, place, log, worker=self.worker, takeover_after=self._config.takeover_after
         )
+        self._look_due = 0.0
         _log.info("%s[%d]: goes on at offset %d", *place, self._claims[place].next_offset)

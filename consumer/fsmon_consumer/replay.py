@@ -131,7 +131,10 @@ class Replay:
             gone = self._database.rows(statement("undo_dead_letters"), _places(letters))
             if len(gone) < len(letters):
                 raise TransactionConflictError("others have replayed or purged some of these dead letters")
-            return flush(self._database, batch, held, self._expire_before).tallies[place]
+            flushed = flush(
+                self._database, batch, held, self._expire_before, replayed_from=letters[0].topic_id
+            )
+            return flushed.tallies[place]
 
 
 def _log(letter: Letter) -> tuple[str, int, str]:

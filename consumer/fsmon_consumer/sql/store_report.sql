@@ -1,13 +1,16 @@
--- Reports are cumulative: only the newest counts. An offset once known is kept, and what was declared dropped.
+-- Reports are cumulative: only the newest counts. An offset once known is kept with the seq that it came with,
+-- and what was declared dropped.
 INSERT INTO reports AS r (
     host_id, session, time, boot_time, session_start, boot_id, hostname, kernel, version, backend, state, end_reason,
-    emitted, next_seq, acked_seq, backlog, acked_partition, acked_offset, operations, lost, uncovered, dropped
+    emitted, next_seq, acked_seq, backlog, acked_partition, acked_offset, operations, lost, uncovered, dropped,
+    placed_seq, first_boot_time
 )
 VALUES (
     %(host_id)s, %(session)s, %(time)s, %(boot_time)s, %(session_start)s, %(boot_id)s, %(hostname)s, %(kernel)s,
     %(version)s, %(backend)s, %(state)s, %(end_reason)s, %(emitted)s, %(next_seq)s, %(acked_seq)s, %(backlog)s,
     %(acked_partition)s, %(acked_offset)s, %(operations)s, %(lost)s, %(uncovered)s,
-    %(dropped)s::text::int8multirange
+    %(dropped)s::text::int8multirange, CASE WHEN %(acked_offset)s::bigint IS NULL THEN 0 ELSE %(acked_seq)s END,
+    %(boot_time)s
 )
 ON CONFLICT (host_id, session) DO UPDATE SET
     time = EXCLUDED.time,
@@ -30,5 +33,15 @@ ON CONFLICT (host_id, session) DO UPDATE SET
     lost = EXCLUDED.lost,
     uncovered = EXCLUDED.uncovered,
     dropped = r.dropped + EXCLUDED.dropped,
+    placed_seq = CASE WHEN EXCLUDED.acked_offset IS NULL THEN r.placed_seq ELSE EXCLUDED.acked_seq END,
+    -- The time holds off what only arrived so: a reports topic of several partitions that is read late.
+    beside = r.beside + (
+        EXCLUDED.boot_time > r.boot_time AND EXISTS (
+            SELECT FROM reports AS o
+            WHERE o.host_id = r.host_id AND o.boot_id <> r.boot_id AND o.arrival > r.arrival
+                AND o.session_start + interval '1 minute' < EXCLUDED.time
+        )
+    )::integer,
     stored_at = clock_timestamp()
 WHERE EXCLUDED.boot_time >= r.boot_time
+RETURNING beside

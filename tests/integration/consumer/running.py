@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +17,7 @@ import pytest
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
 
+_WELL = frozenset({0, -signal.SIGKILL})
 _MAIN = [sys.executable, "-m", "fsmon_consumer"]
 
 
@@ -105,7 +106,7 @@ class Running:
 
 
 @contextmanager
-def consumer(site: Site, *arguments: str) -> Iterator[Running]:
+def consumer(site: Site, *arguments: str, ends: Container[int] = _WELL) -> Iterator[Running]:
     """A running consumer; at the end it is stopped, and must have ended well unless it was killed."""
     site.started += 1
     log = site.directory / f"consumer-{site.started}.log"
@@ -116,7 +117,7 @@ def consumer(site: Site, *arguments: str) -> Iterator[Running]:
         yield running
     finally:
         code = running.stop()
-        assert code in {0, -signal.SIGKILL}, running.text()
+        assert code in ends, running.text()
 
 
 def refused(site: Site, code: int, *arguments: str) -> str:

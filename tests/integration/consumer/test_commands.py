@@ -56,30 +56,6 @@ def test_a_typo_in_the_configuration(site: Site, tmp_path: Path) -> None:
     assert "No such configuration property" in refused(site, 2, "run", "--kafka", "security.protocl=ssl")
 
 
-def test_another_group_is_refused(site: Site, make_fleet: MakeFleet) -> None:
-    with consumer(site) as running:
-        make_fleet(1).send(1)
-        running.wait_for("goes on at")
-        wait_until(lambda: site.value("SELECT count(*) FROM file_events") == 1)
-    assert "belongs to the consumer group" in refused(site, 1, "run", "--group", "another")
-
-
-def test_another_database_in_the_group_is_refused(site: Site, make_fleet: MakeFleet) -> None:
-    fleet = make_fleet(4)
-    with consumer(site) as running:
-        fleet.send(10)
-        fleet.report()
-        running.wait_for("goes on at")
-        site.settled()
-    site.execute(  # as a fresh database has it
-        "UPDATE installation SET database_id = gen_random_uuid(), group_id = NULL, cluster_id = NULL; "
-        "TRUNCATE offsets, streams, reports, file_events"
-    )
-    assert "a group of its own with --group" in refused(site, 1, "run")
-    with consumer(site, "--group", f"{site.events}-own"):
-        assert site.settled()["complete"]
-
-
 def test_kafka_down_at_the_start_is_waited_for(site: Site) -> None:
     with consumer(site, "--bootstrap-servers", "127.0.0.1:9") as running:
         running.wait_for("waiting for Kafka")

@@ -4,11 +4,12 @@ import json
 from collections.abc import Callable
 
 import pytest
+from confluent_kafka.admin import AdminClient
 from fix_registry import SchemaRegistry
 from fsmon_schemas import FILE_EVENT
 from fsmon_schemas.framing import confluent_prefix
 from generator import Fleet, register
-from integration.consumer.running import Site, consumer, refused, wait_until
+from integration.consumer.running import Site, consumer, refused, remake, wait_until
 from simulated_host import encode
 
 pytestmark = pytest.mark.services
@@ -111,3 +112,55 @@ def test_commands_that_do_not_say_which(site: Site) -> None:
     assert "--older" in refused(site, 2, "dead-letters", "list", "--older", "5 moons")
     assert "no dead letter a/0/1" in refused(site, 1, "dead-letters", "show", "a/0/1")
     assert "0 dead letters" in site.command("dead-letters", "list").stdout
+
+
+def test_a_letter_of_a_topic_made_anew_moves_no_offset(site: Site, make_fleet: MakeFleet) -> None:
+    """It lies at offset 50 of the old log, the new one has been read up to 10: nothing is skipped."""
+    fleet = make_fleet(1)
+    host, admin = fleet.hosts[0], AdminClient({"bootstrap.servers": site.bootstrap})
+    body = host.frame + encode(FILE_EVENT, host.event(50) | {"path": "/a\0b"})
+    with consumer(site):
+        fleet.send(50)
+        fleet.send_raw(0, host.key, body)
+        fleet.flush()
+        wait_until(lambda: site.value("SELECT count(*) FROM dead_letters") == 1)
+    host.sent = 51
+    fleet.report()
+    admin.delete_topics([site.events])[site.events].result(30)
+    remake(admin, site.events)
+    second = make_fleet(1, seed=2)
+    with consumer(site):
+        second.send(10)
+        wait_until(lambda: site.value("SELECT count(*) FROM file_events") == 60)
+    body = host.frame + encode(FILE_EVENT, host.event(50))
+    site.execute(f"UPDATE dead_letters SET value = '\\x{body.hex()}'")
+    reached = "SELECT next_offset FROM offsets WHERE partition = 0 AND topic LIKE '%events'"
+    with consumer(site) as running:
+        running.wait_for(f"{site.events}[0]: goes on at offset 10")
+        assert "stored 1" in site.command("dead-letters", "replay", "--all").stdout
+        assert site.value(reached) == 10
+        second.send(90)
+        second.report()
+        assert site.settled()["complete"]
+        assert "another worker" not in running.text()
+    assert site.rows("SELECT stored, dead FROM streams ORDER BY stored") == [(51, 0), (100, 0)]
+    assert site.value("SELECT sum(skipped) FROM offsets") == 0
+    assert sums(site) == [(151, 151, 0, 0, 0)]
+
+
+def test_a_letter_that_dies_again_stays_with_the_topic_it_was_read_from(
+    site: Site, make_fleet: MakeFleet
+) -> None:
+    """Believed to lie in the new log it would stand for that log's own message of its offset."""
+    fleet = make_fleet(1)
+    host = fleet.hosts[0]
+    with consumer(site):
+        fleet.send_raw(0, host.key, b"garbage")
+        fleet.send(10)
+        fleet.report()
+        site.settled()
+    body = host.frame + encode(FILE_EVENT, host.event(3) | {"boot_time": 7})
+    site.execute(f"UPDATE dead_letters SET value = '\\x{body.hex()}', topic_id = 'the old one'")
+    assert "dead 1" in site.command("dead-letters", "replay", "--all").stdout
+    assert site.rows("SELECT topic_id, reason FROM dead_letters") == [("the old one", "identity_conflict")]
+    assert sums(site) == [(11, 10, 0, 1, 0)]

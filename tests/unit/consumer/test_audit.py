@@ -1,7 +1,7 @@
 """The audit's arithmetic: captured = stored + dead + expired + in flight + unaccounted, always."""
 
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 from fsmon_consumer.audit import Audit, Report, Session, account
 from fsmon_consumer.audit_table import audit_table
@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
-RUNNING = Report("running", None, NOW, "boot-1", 100, 90, 2, 500, {}, {})
-ENDED = replace(RUNNING, state="ended", end_reason="stopped", acked_seq=100)
+RUNNING = Report("running", None, NOW, "boot-1", 100, 90, 2, 500, {}, {}, placed_seq=90)
+ENDED = replace(RUNNING, state="ended", end_reason="stopped", acked_seq=100, placed_seq=100)
 
 
 def audited(
@@ -62,8 +62,13 @@ def test_acknowledged_at_an_unknown_place_is_in_flight() -> None:
     assert figures(audited(replace(RUNNING, acked_offset=None), [(0, 40)], 900)) == (100, 60, 0)
 
 
+def test_what_was_acknowledged_after_the_known_place_is_in_flight() -> None:
+    assert figures(audited(replace(RUNNING, placed_seq=50), [(0, 40)], 501)) == (100, 50, 10)
+    assert figures(audited(replace(ENDED, placed_seq=50), [(0, 60)], 501)) == (100, 40, 0)
+
+
 def test_an_empty_session_is_complete() -> None:
-    empty = replace(ENDED, emitted=0, acked_seq=0, acked_offset=None, acked_partition=None)
+    empty = replace(ENDED, emitted=0, acked_seq=0, acked_offset=None, acked_partition=None, placed_seq=0)
     assert figures(audited(empty, [], None)) == (0, 0, 0)
 
 
@@ -123,16 +128,18 @@ def test_what_is_under_way_after_the_wait_is_no_proof() -> None:
 
 
 def test_two_machines_of_one_host_id_are_told_from_a_replaced_one() -> None:
-    later = replace(RUNNING, boot_id="boot-2", session_start=NOW - timedelta(minutes=5), time=NOW)
-    alive = replace(RUNNING, time=NOW)
-    found = audited(alive, [(0, 90)], 501, later)
-    assert "another machine, of boot boot-2, runs as this host" in found.note
+    later = replace(RUNNING, boot_id="boot-2")
+    found = audited(replace(RUNNING, beside=2), [(0, 90)], 501, later)
+    assert "another machine runs as this host at the same time as this one, of boot boot-1" in found.note
     assert figures(found) == (100, 10, 0), "it lives, and its account is its own"
     assert "--host-id" in "\n".join(audit_table(Audit([found], {}, {})))
-    dead = replace(RUNNING, time=NOW - timedelta(minutes=6))
-    assert "restarted" in audited(dead, [(0, 90)], 501, later).note
-    drained = replace(later, boot_id="boot-1")  # an upgrade: the old ring is emptied beside the new one
-    assert "another machine" not in audited(alive, [(0, 90)], 501, drained).note
+    upgraded = replace(RUNNING, first_boot_time=9)
+    assert "was replaced" in audited(replace(RUNNING, boot_time=9), [(0, 90)], 501, upgraded).note
+    beside = audited(replace(RUNNING, boot_time=10), [(0, 90)], 501, upgraded)
+    assert "another producer of this machine" in beside.note
+    assert figures(beside) == (100, 10, 0)
+    spooled = replace(RUNNING, beside=1)  # its last report came once the host was up again
+    assert "restarted" in audited(spooled, [(0, 90)], 501, later).note
 
 
 def test_what_a_full_spool_gave_up_is_lost_and_no_fault() -> None:
@@ -161,17 +168,29 @@ def test_the_table_names_what_a_full_spool_gave_up() -> None:
 @given(
     st.integers(0, 60),
     st.integers(0, 60),
+    st.integers(0, 60),
     st.sets(st.integers(0, 60)),
     st.sets(st.integers(0, 90)),
     st.booleans(),
     st.sampled_from([None, 1, 600]),
 )
 def test_the_sum_always_holds(
-    emitted: int, acked: int, seen: set[int], dropped: set[int], ended: bool, next_offset: int | None
+    emitted: int,
+    acked: int,
+    placed: int,
+    seen: set[int],
+    dropped: set[int],
+    ended: bool,
+    next_offset: int | None,
 ) -> None:
     declared = Ranges.of((seq, seq + 1) for seq in dropped).text()
+    acked = min(acked, emitted)
     report = replace(
-        ENDED if ended else RUNNING, emitted=emitted, acked_seq=min(acked, emitted), dropped=declared
+        ENDED if ended else RUNNING,
+        emitted=emitted,
+        acked_seq=acked,
+        placed_seq=min(placed, acked),
+        dropped=declared,
     )
     found = audited(report, [(seq, seq + 1) for seq in seen], next_offset)
     assert found.captured is not None

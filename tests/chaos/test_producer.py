@@ -12,6 +12,7 @@ from local.deployment import Deployment
 pytestmark = [pytest.mark.services, pytest.mark.kernel]
 _KILLS = 2  # a round
 _TURNS = 4000  # a second, of three events each
+_FLOOR = 10_000  # events a second, of the long form: the short one runs beside other tests' work
 _FULL = "--ring-size=256K"  # a fifth of a second of this load
 
 
@@ -27,17 +28,17 @@ def test_killed_while_the_ring_has_room(fsmon: Deployment, rounds: Rounds) -> No
         dice = this.dice
         with new_host(fsmon) as host:
             host.start()
-            load, begun = Load(host.watched, _TURNS), time.monotonic()
+            load = Load(host.watched, _TURNS)
             for _ in range(_KILLS):
                 time.sleep(dice.uniform(0.05, 1.5))
                 fsmon.producer.kill()
                 time.sleep(dice.choice((0, dice.uniform(0, 1))))
                 host.start()
-            turns, took = load.stop(), time.monotonic() - begun
+            turns = load.stop()
             fsmon.stop_producer()
-            host.must_have(turns)
+            host.must_have(load)
             assert host.sessions() == [("ended", "SIGINT")]
-            this.figures |= {"events": 3 * turns, "rate": round(3 * turns / took)}
+            this.figures |= {"events": 3 * turns, "rate": fast_enough(load, rounds)}
 
 
 def test_killed_until_the_ring_is_full(fsmon: Deployment, rounds: Rounds) -> None:
@@ -46,7 +47,7 @@ def test_killed_until_the_ring_is_full(fsmon: Deployment, rounds: Rounds) -> Non
         dice = this.dice
         with new_host(fsmon) as host:
             host.start(_FULL, "--spool-size=0")
-            load = Load(host.watched)
+            load = Load(host.watched, _TURNS)
             for _ in range(_KILLS):
                 time.sleep(dice.uniform(0.05, 1))
                 fsmon.producer.kill()
@@ -58,4 +59,10 @@ def test_killed_until_the_ring_is_full(fsmon: Deployment, rounds: Rounds) -> Non
             lost = host.reported("(lost ->> 'ring_full')::bigint")
             assert (host.stored() + lost, host.reported("emitted")) == (3 * turns, host.stored())
             assert lost > 1000
-            this.figures |= {"events": 3 * turns, "lost": lost}
+            this.figures |= {"events": 3 * turns, "lost": lost, "rate": fast_enough(load, rounds)}
+
+
+def fast_enough(load: Load, rounds: Rounds) -> int:
+    """Its rate, which is the bar's at least."""
+    assert load.rate >= _FLOOR or not rounds.long
+    return round(load.rate)

@@ -34,7 +34,7 @@ print(turns)
 OPERATIONS = ("create", "write", "unlink")
 # Rows that do not say what a turn's operations were and did, and who did them.
 _UNLIKE = """
-SELECT seq, to_jsonb(e) FROM file_events AS e WHERE host_id = %(host_id)s AND NOT coalesce(
+SELECT seq, to_jsonb(e) FROM file_events AS e WHERE host_id = ANY (%(host_ids)s) AND NOT coalesce(
     (pid, tid, ppid, uid, gid, euid) = (%(pid)s, %(pid)s, %(ppid)s, %(uid)s, %(gid)s, %(uid)s)
     AND (comm, exe, file_type, mode, count, path_truncated) = ('python3', %(exe)s, 'regular', 493, 1, false)
     AND time BETWEEN to_timestamp(%(begun)s) AND to_timestamp(%(ended)s)
@@ -51,7 +51,7 @@ LIMIT 3
 _WHOLE = """
 SELECT count(*) FROM (
     SELECT path FROM file_events JOIN reports USING (host_id, session)
-    WHERE host_id = %(host_id)s GROUP BY path
+    WHERE host_id = ANY (%(host_ids)s) GROUP BY path
     HAVING array_agg(op ORDER BY session_start, seq) = ARRAY['create', 'write', 'unlink']
        AND count(DISTINCT (inode, device, process_start, mount_ns)) = 1
 ) AS whole
@@ -107,6 +107,16 @@ class Host:
     watched: Path
     host_id: str
 
+    @property
+    def renamed(self) -> str:
+        """What it may be called later."""
+        return f"{self.host_id}-renamed"
+
+    @property
+    def whose(self) -> str:
+        """What its rows are known by."""
+        return f"host_id IN ('{self.host_id}', '{self.renamed}')"
+
     def start(self, *more: str) -> None:
         self.fsmon.start_producer(self.watched, f"--host-id={self.host_id}", *more)
 
@@ -122,18 +132,18 @@ class Host:
 
     def stored(self, more: str = "true", what: str = "*") -> int:
         with self.fsmon.database() as database:
-            count = f"SELECT count({what}) FROM file_events WHERE host_id = '{self.host_id}' AND {more}"
+            count = f"SELECT count({what}) FROM file_events WHERE {self.whose} AND {more}"
             return number_of(database, count)
 
     def reported(self, what: str) -> int:
         with self.fsmon.database() as database:
-            query = f"SELECT coalesce(sum({what}), 0) FROM reports WHERE host_id = '{self.host_id}'"
+            query = f"SELECT coalesce(sum({what}), 0) FROM reports WHERE {self.whose}"
             return number_of(database, query)
 
     def must_have(self, load: Load) -> None:
         """Each operation once, as it was done, under an identity of its own; nothing lost or unaccounted."""
         assert self.fsmon.audit(settle_seconds=90) == 0
-        facts = {"host_id": self.host_id, **load.facts()}
+        facts = {"host_ids": [self.host_id, self.renamed], **load.facts()}
         with self.fsmon.database() as database:
             assert database.execute(_UNLIKE, facts).fetchall() == []
             assert database.execute(_WHOLE, facts).fetchall() == [(load.turns,)]
@@ -141,15 +151,13 @@ class Host:
         assert self.stored(f"path NOT LIKE '{self.watched}/%'") == 0
         assert self.reported("emitted") == 3 * load.turns
         with self.fsmon.database() as database:
-            lost = f"SELECT count(*) FROM reports WHERE host_id = '{self.host_id}' AND lost <> '{{}}'"
+            lost = f"SELECT count(*) FROM reports WHERE {self.whose} AND lost <> '{{}}'"
             assert number_of(database, lost) == 0
 
     def sessions(self) -> list[tuple[str, str | None]]:
         with self.fsmon.database() as database:
-            return database.execute(
-                "SELECT state, end_reason FROM reports WHERE host_id = %s ORDER BY session_start",
-                (self.host_id,),
-            ).fetchall()
+            query = f"SELECT state, end_reason FROM reports WHERE {self.whose} ORDER BY session_start"
+            return database.execute(query).fetchall()
 
 
 @contextmanager

@@ -20,6 +20,11 @@ from local.places import ROOT
 SHORT = 2
 
 
+def long_form() -> bool:
+    """Whether this is `make chaos`."""
+    return "FSMON_CHAOS_JOURNAL" in os.environ
+
+
 @dataclass
 class Round:
     """One round; ``figures`` is what the table shows of it."""
@@ -73,11 +78,6 @@ class Rounds:
         self._wanted = int(os.environ.get("FSMON_CHAOS_ROUNDS", "0"))
         path = os.environ.get("FSMON_CHAOS_JOURNAL")
         self._journal = Journal(Path(path)) if path else None
-
-    @property
-    def long(self) -> bool:
-        """Whether this is the long form."""
-        return self._journal is not None
 
     def __iter__(self) -> Iterator[Round]:
         return self.at_least(SHORT)

@@ -1,12 +1,10 @@
 """kill -9 of the producer at random moments under more than 10,000 events a second from the real kernel."""
 
 import time
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-from chaos.rounds import Rounds
-from e2e.host import Load, deployed, new_host
+from chaos.rounds import Rounds, long_form
+from e2e.host import Load, new_host
 from local.deployment import Deployment
 
 pytestmark = [pytest.mark.services, pytest.mark.kernel]
@@ -14,12 +12,6 @@ _KILLS = 2  # a round
 _TURNS = 4000  # a second, of three events each
 _FLOOR = 10_000  # events a second, of the long form: the short one runs beside other tests' work
 _FULL = "--ring-size=256K"  # a fifth of a second of this load
-
-
-@pytest.fixture(scope="module")
-def fsmon(state_dir: Path) -> Iterator[Deployment]:
-    with deployed(state_dir / "chaos-producer", consumers=3) as deployment:
-        yield deployment
 
 
 def test_killed_while_the_ring_has_room(fsmon: Deployment, rounds: Rounds) -> None:
@@ -38,7 +30,7 @@ def test_killed_while_the_ring_has_room(fsmon: Deployment, rounds: Rounds) -> No
             fsmon.stop_producer()
             host.must_have(load)
             assert host.sessions() == [("ended", "SIGINT")]
-            this.figures |= {"events": 3 * turns, "rate": fast_enough(load, rounds)}
+            this.figures |= {"events": 3 * turns, "rate": fast_enough(load)}
 
 
 def test_killed_until_the_ring_is_full(fsmon: Deployment, rounds: Rounds) -> None:
@@ -59,10 +51,10 @@ def test_killed_until_the_ring_is_full(fsmon: Deployment, rounds: Rounds) -> Non
             lost = host.reported("(lost ->> 'ring_full')::bigint")
             assert (host.stored() + lost, host.reported("emitted")) == (3 * turns, host.stored())
             assert lost > 1000
-            this.figures |= {"events": 3 * turns, "lost": lost, "rate": fast_enough(load, rounds)}
+            this.figures |= {"events": 3 * turns, "lost": lost, "rate": fast_enough(load)}
 
 
-def fast_enough(load: Load, rounds: Rounds) -> int:
+def fast_enough(load: Load) -> int:
     """Its rate, which is the bar's at least."""
-    assert load.rate >= _FLOOR or not rounds.long
+    assert load.rate >= _FLOOR or not long_form()
     return round(load.rate)

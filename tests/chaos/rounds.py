@@ -1,8 +1,7 @@
 """Rounds of a chaos test: a seed each, printed; what is done already is not done again.
 
 `make chaos` sets FSMON_CHAOS_ROUNDS (how many) and FSMON_CHAOS_JOURNAL (where they are written down);
-without them it is two rounds, or fewer where a test says so, and no journal. FSMON_CHAOS_SEED repeats
-the one round of that seed.
+without them it is two rounds and no journal. FSMON_CHAOS_SEED repeats the one round of that seed.
 """
 
 import json
@@ -80,11 +79,7 @@ class Rounds:
         self._journal = Journal(Path(path)) if path else None
 
     def __iter__(self) -> Iterator[Round]:
-        return self.at_least(SHORT)
-
-    def at_least(self, short: int) -> Iterator[Round]:
-        """The short form has ``short`` rounds."""
-        wanted = self._wanted or short
+        wanted = self._wanted or SHORT
         repeated = os.environ.get("FSMON_CHAOS_SEED")
         if repeated:
             yield from self._round(0, 1, int(repeated))

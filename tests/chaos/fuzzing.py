@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from fsmon_schemas.errors import FsmonError
 from local.places import ROOT
 
-SECONDS = float(os.environ.get("FSMON_FUZZ_SECONDS", "3"))
+SECONDS = float(os.environ.get("FSMON_FUZZ_SECONDS", "2"))
 SEED = int(os.environ.get("FSMON_FUZZ_SEED", str(random.randrange(1 << 32))))
 SLOWEST = 5.0  # for one input, on a busy machine
 _STUCK = ROOT / ".local" / "fuzz-stuck"  # where a hang in C says which it is: pytest has taken stderr

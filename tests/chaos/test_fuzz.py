@@ -1,6 +1,6 @@
 """Every parser of ours on bytes that were not meant for it: an answer or an error of ours, at once.
 
-Each runs for FSMON_FUZZ_SECONDS (3), or as long as `make fuzz SECONDS=60` says. The seed is printed and can
+Each runs for FSMON_FUZZ_SECONDS (2), or as long as `make fuzz SECONDS=60` says. The seed is printed and can
 be given as FSMON_FUZZ_SEED.
 """
 

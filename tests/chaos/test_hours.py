@@ -37,13 +37,15 @@ CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS
     $$ BEGIN PERFORM pg_sleep(0.4); RETURN NULL; END $$;
 CREATE TRIGGER slow BEFORE INSERT ON file_events FOR EACH STATEMENT EXECUTE FUNCTION slow();
 """
-# Whose transactions a partition that is being detached waits for.
+# Whose transactions, open on the table before a partition was begun to be detached, that waits for.
 MET = f"""
-SELECT other.application_name, keeper.query
-FROM pg_stat_activity AS keeper, unnest(pg_blocking_pids(keeper.pid)) AS blocker
-JOIN pg_stat_activity AS other ON other.pid = blocker
+SELECT DISTINCT other.application_name, keeper.query
+FROM pg_stat_activity AS keeper
+JOIN pg_stat_activity AS other ON other.xact_start < keeper.query_start
+JOIN pg_locks AS held ON held.pid = other.pid
 WHERE keeper.application_name = '{KEEPER}' AND keeper.datname = current_database()
-  AND keeper.state = 'active' AND keeper.query LIKE '%DETACH PARTITION%'
+  AND keeper.query LIKE '%DETACH PARTITION%' AND keeper.wait_event_type = 'Lock'
+  AND held.relation = 'file_events'::regclass AND held.granted
 """
 WRITING = f"""
 SELECT count(*) FROM pg_locks JOIN pg_stat_activity USING (pid)

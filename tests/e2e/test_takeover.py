@@ -144,10 +144,10 @@ def test_an_outage_with_kills_goes_through_the_spool(host: Host) -> None:
     time.sleep(0.5)
     kafka.stop()
     for _ in range(2):
-        time.sleep(5)
+        time.sleep(8)
         host.fsmon.producer.kill()
         host.start("--ring-size=16M")
-    time.sleep(5)
+    time.sleep(8)
     spool = host.fsmon.directory / "producer" / "spool"
     assert sum(file.stat().st_size for file in spool.rglob("*.avro")) > 4 << 20
     kafka.start()

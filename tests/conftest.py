@@ -13,7 +13,7 @@ from local.process import stop_all
 pytest.register_assert_rewrite(
     "chaos.verify", "e2e.host", "integration.consumer.running", "integration.producer.producing_host"
 )
-pytest_plugins = ["fix_kafka", "fix_registry", "fix_postgres", "fix_secure"]
+pytest_plugins = ["fix_deployment", "fix_kafka", "fix_registry", "fix_postgres", "fix_secure"]
 
 
 @pytest.fixture(scope="session")

@@ -38,7 +38,7 @@ def main() -> None:
 
 
 def table(rounds: list[dict[str, Any]]) -> list[str]:
-    """A Markdown table with a row for each test: sums, but of rates the least and of waits the longest."""
+    """A Markdown table, a row for each test: sums, but of rates the least, of waits and memory the most."""
     lines = [
         "",
         "| test | rounds passed | figures of all rounds | on commits | last |",
@@ -54,7 +54,7 @@ def table(rounds: list[dict[str, Any]]) -> list[str]:
             values = [each["figures"][name] for each in passed if name in each["figures"]]
             if name == "rate":
                 figures.append(f"rate ≥ {min(values):,}")
-            elif name.startswith("ms "):
+            elif name.startswith(("ms ", "MiB ")):
                 figures.append(f"{name} ≤ {max(values):,}")
             else:
                 figures.append(f"{name} {sum(values):,}")

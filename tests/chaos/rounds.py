@@ -1,8 +1,7 @@
 """Rounds of a chaos test: a seed each, printed; what is done already is not done again.
 
 `make chaos` sets FSMON_CHAOS_ROUNDS (how many) and FSMON_CHAOS_JOURNAL (where they are written down);
-without them it is two rounds, or fewer where a test says so, and no journal. FSMON_CHAOS_SEED repeats
-the one round of that seed.
+without them it is two rounds and no journal. FSMON_CHAOS_SEED repeats the one round of that seed.
 """
 
 import json
@@ -18,6 +17,11 @@ from typing import Any
 from local.places import ROOT
 
 SHORT = 2
+
+
+def long_form() -> bool:
+    """Whether this is `make chaos`."""
+    return "FSMON_CHAOS_JOURNAL" in os.environ
 
 
 @dataclass
@@ -74,17 +78,8 @@ class Rounds:
         path = os.environ.get("FSMON_CHAOS_JOURNAL")
         self._journal = Journal(Path(path)) if path else None
 
-    @property
-    def long(self) -> bool:
-        """Whether this is the long form."""
-        return self._journal is not None
-
     def __iter__(self) -> Iterator[Round]:
-        return self.at_least(SHORT)
-
-    def at_least(self, short: int) -> Iterator[Round]:
-        """The short form has ``short`` rounds."""
-        wanted = self._wanted or short
+        wanted = self._wanted or SHORT
         repeated = os.environ.get("FSMON_CHAOS_SEED")
         if repeated:
             yield from self._round(0, 1, int(repeated))

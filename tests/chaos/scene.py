@@ -71,9 +71,18 @@ class Scene:
 
 @contextmanager
 def scene(
-    ground: Ground, directory: Path, dice: random.Random, *, workers: int, protocol: str | None = None
+    ground: Ground,
+    directory: Path,
+    dice: random.Random,
+    *,
+    workers: int,
+    protocol: str | None = None,
+    kafka: str = "",
 ) -> Iterator[Scene]:
-    """Topics, database, hosts and ``workers`` running consumers; every one ends well or was killed."""
+    """Topics, database, hosts and ``workers`` running consumers; every one ends well or was killed.
+
+    ``kafka``: further settings of their clients.
+    """
     directory.mkdir(parents=True)
     with (
         fresh_topics(ground.kafka.bootstrap, PARTITIONS) as topics,
@@ -84,7 +93,9 @@ def scene(
         protocol = protocol or dice.choice(PROTOCOLS)
         site.settings["GROUP_PROTOCOL"] = protocol
         if protocol == "classic":
-            site.settings["KAFKA"] = "session.timeout.ms=3000 heartbeat.interval.ms=500"
+            kafka = f"session.timeout.ms=3000 heartbeat.interval.ms=500 {kafka}"
+        if kafka:
+            site.settings["KAFKA"] = kafka
         site.migrate()
         fleet = Fleet(
             ground.kafka.bootstrap,

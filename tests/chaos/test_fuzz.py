@@ -1,29 +1,30 @@
 """Every parser of ours on bytes that were not meant for it: an answer or an error of ours, at once.
 
-Each runs for FSMON_FUZZ_SECONDS (3), or as long as `make fuzz SECONDS=60` says. The seed is printed and can
+Each runs for FSMON_FUZZ_SECONDS (2), or as long as `make fuzz SECONDS=60` says. The seed is printed and can
 be given as FSMON_FUZZ_SEED.
 """
 
 import contextlib
 import io
 import json
-import os
-import random
 import socket
 import threading
-import time
 import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
+import fastavro
 import pytest
+from chaos.fuzzing import SLOWEST, fuzz
 from fsmon_consumer import tail
 from fsmon_consumer.batch import Decoder, LogSlice
 from fsmon_consumer.config import load_config
 from fsmon_consumer.registry import WriterSchemas
 from fsmon_producer.config import resolve
 from fsmon_producer.control import Control
+from fsmon_producer.pins import Identity
+from fsmon_producer.question import _SCHEMA, Question
 from fsmon_producer.record import CURRENT
 from fsmon_producer.ring import Batch, Cursor
 from fsmon_producer.stamp import Stamp
@@ -32,11 +33,9 @@ from fsmon_schemas.errors import FsmonError
 from fsmon_schemas.framing import confluent_prefix, single_object_prefix, split_frame
 from fsmon_schemas.registry import RegistryClient
 from simulated_host import SimulatedHost
-from unit.producer.fake_capture import body
+from unit.producer.fake_capture import DISCARDED, PAGE, FakeCapture, FakeRing, body
+from unit.producer.test_spool import IDENTITY
 
-SECONDS = float(os.environ.get("FSMON_FUZZ_SECONDS", "3"))
-SEED = int(os.environ.get("FSMON_FUZZ_SEED", str(random.randrange(1 << 32))))
-SLOWEST = 5.0  # for one input, on a busy machine
 FRAME = single_object_prefix(FILE_EVENT)
 LATEST = datetime(2026, 12, 1, tzinfo=UTC)
 _host = SimulatedHost("host-1", 77, FRAME, 1_795_000_000_000_000)
@@ -44,57 +43,6 @@ MESSAGES = list(_host.messages(200))
 REPORT = single_object_prefix(CAPTURE_REPORT) + _host.report(
     acked=0, partition=None, offset=None, ended=False
 )
-ODD = [
-    b"\x00",
-    b"\xff" * 10,
-    b"\x80" * 9 + b"\x01",
-    b"[" * 5000,
-    b'{"":' * 3000,
-    b"'''",
-    b"\xed\xa0\x80",
-    b"9" * 400,
-]
-
-
-def mutated(dice: random.Random, data: bytes) -> bytes:
-    """Some bytes flipped, cut, doubled, moved or replaced by ones that parsers dislike."""
-    changed = bytearray(data)
-    for _ in range(dice.choice((1, 1, 1, 2, 4, 16))):
-        at = dice.randrange(len(changed) + 1)
-        match dice.randrange(6):
-            case 0 if at < len(changed):
-                changed[at] ^= 1 << dice.randrange(8)
-            case 1:
-                del changed[at : at + dice.choice((1, 2, 8, 64))]
-            case 2:
-                changed[at:at] = dice.randbytes(dice.choice((1, 2, 8)))
-            case 3:
-                changed[at:at] = dice.choice(ODD)
-            case 4:
-                changed[at:at] = changed[: dice.randrange(len(changed) + 1)]
-            case _:
-                del changed[at:]
-        del changed[100_000:]
-    return bytes(changed)
-
-
-def fuzz(seeds: list[bytes], parse: Callable[[bytes], object]) -> None:
-    print(f"FSMON_FUZZ_SEED={SEED}")
-    dice = random.Random(SEED)
-    end, tried = time.monotonic() + SECONDS, 0
-    while time.monotonic() < end:
-        data = mutated(dice, dice.choice(seeds))
-        began = time.monotonic()
-        try:
-            with contextlib.suppress(FsmonError):
-                parse(data)
-        except BaseException:
-            print(f"input {data!r}")
-            raise
-        assert time.monotonic() - began < SLOWEST, data
-        tried += 1
-    print(f"{tried} inputs")
-    assert tried > SECONDS
 
 
 def test_frames() -> None:
@@ -110,6 +58,62 @@ def test_records_that_the_kernel_flagged() -> None:
             CURRENT.decode_stamped(message[split_frame(message)[1] :])
 
     fuzz([body(pid=1), body({"path": b"/\xff\xfe"}, pid=2), body(path="/ä")], parse)
+
+
+def test_questions_of_the_kernel() -> None:
+    """They have no error of their own: what cannot be read ends the producer."""
+
+    questions = []
+    for op, call in (("unlink", 263), ("link", 265), ("chown", 260), ("setxattr", 188)):
+        event = CURRENT.decode_kernel(
+            body({"path": b"/start", "target_path": b"/other"}, op=op, syscall=call)
+        )
+        stream = io.BytesIO()
+        asked = {"first": b"../name", "second": b"new", "hints": 3, "argument2": 0, "argument3": 1}
+        fastavro.schemaless_writer(stream, _SCHEMA, {**asked, "argument4": 1024, "event": event})
+        questions.append(stream.getvalue())
+    fuzz(
+        questions,
+        Question.decode,
+        (EOFError, ValueError, IndexError, OverflowError, AttributeError, TypeError),
+    )
+
+
+def test_a_ring_whose_memory_was_written_to() -> None:
+    """Records or an error, never a read past what the kernel wrote."""
+    capture = FakeCapture(4096)
+    for number in range(40):
+        capture.emit(bytes([number % 7 == 0]) + b"record %d" % number, bits=DISCARDED * (number % 5 == 0))
+    [end, size] = [capture.producer, capture.ring_bytes]
+    sound = capture._map[2 * PAGE : 2 * PAGE + size]
+
+    def parse(data: bytes) -> None:
+        capture._put(0, data[:size].ljust(size, b"\0"))
+        capture._map[0:8] = bytes(8)
+        ring = FakeRing(capture)
+        try:
+            bodies, behind = list[bytes](), end + 1
+            while 0 < ring.behind < behind:  # a busy record is waited for
+                behind = ring.behind
+                bodies += ring.read(7, 1000).bodies
+                ring.release(ring.cursor)
+            assert 0 <= ring.behind <= end
+            assert sum(len(each) + 8 for each in bodies) <= end
+        finally:
+            ring.close()
+
+    fuzz([sound], parse)
+    capture.close()
+
+
+def test_identities_of_sessions() -> None:
+    """What cannot be read raises one of these, and what can is written again as it was."""
+
+    def parse(data: bytes) -> None:
+        identity = Identity.of_json(data)
+        assert Identity.of_json(identity.as_json()).as_json() == identity.as_json()
+
+    fuzz([IDENTITY.as_json()], parse, (ValueError, KeyError, TypeError, AttributeError, RecursionError))
 
 
 def test_messages_among_sound_ones() -> None:

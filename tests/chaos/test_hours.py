@@ -1,11 +1,12 @@
-"""Days of event time in minutes: hourly partitions come and go under a reader and a writer.
+"""Days of event time in minutes: hourly partitions come and go under a reader and the writers.
 
-Neither may wait a second for a lock, and no row may be lost: late events, a host whose clock is ahead.
+A partition is detached while each of them is in a transaction, and waits for it; neither may wait a second
+for a lock, and no row be lost or altered: late events, a host whose clock is ahead.
 """
 
 import threading
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,19 +15,42 @@ from typing import Self
 import psycopg
 import pytest
 from chaos.conftest import Grounds
-from chaos.rounds import Rounds
+from chaos.rounds import Rounds, long_form
 from chaos.scene import Scene, scene
+from chaos.verify import rows_as_sent
 from fsmon_consumer import partitions
 from fsmon_consumer.partitions import HOUR, hour_of
 from fsmon_consumer.store import Database, TransactionConflictError
 from generator import Fleet
 from integration.consumer.running import wait_until
+from simulated_host import SimulatedHost
 
 pytestmark = pytest.mark.services
-SHORT, LONG = 8, 48  # hours of a round
-KEPT = 6  # hours before a partition is retired; what is late comes within them
+SHORT, LONG = 7, 48  # hours of a round
+KEPT = 4  # hours before a partition is retired; what is late comes within them
 LATE, AHEAD = 3, 2
 EVENTS = 200  # of each host
+READER, WRITER, KEEPER = "reader", "fsmon-consumer run", "fsmon-consumer keeper"
+# Writers are in their transaction for long enough to be met.
+SLOW = """
+CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS
+    $$ BEGIN PERFORM pg_sleep(0.4); RETURN NULL; END $$;
+CREATE TRIGGER slow BEFORE INSERT ON file_events FOR EACH STATEMENT EXECUTE FUNCTION slow();
+"""
+# Whose transactions, open on the table before a partition was begun to be detached, that waits for.
+MET = f"""
+SELECT DISTINCT other.application_name, keeper.query
+FROM pg_stat_activity AS keeper
+JOIN pg_stat_activity AS other ON other.xact_start < keeper.query_start
+JOIN pg_locks AS held ON held.pid = other.pid
+WHERE keeper.application_name = '{KEEPER}' AND keeper.datname = current_database()
+  AND keeper.query LIKE '%DETACH PARTITION%' AND keeper.wait_event_type = 'Lock'
+  AND held.relation = 'file_events'::regclass AND held.granted
+"""
+WRITING = f"""
+SELECT count(*) FROM pg_locks JOIN pg_stat_activity USING (pid)
+WHERE relation = 'file_events'::regclass AND mode = 'RowExclusiveLock' AND application_name = '{WRITER}'
+"""
 WAITS = """
 SELECT a.application_name, max(extract(epoch FROM clock_timestamp() - l.waitstart))
 FROM pg_locks AS l JOIN pg_stat_activity AS a USING (pid)
@@ -36,10 +60,11 @@ GROUP BY 1
 
 
 class Watch:
-    """A reader that holds its snapshots for a while, and the longest wait for a lock of everybody."""
+    """A reader that holds its snapshots for a while; whom a retire met, and how long everybody waited."""
 
     def __init__(self, dsn: str) -> None:
-        self.waits: Counter[str] = Counter()  # milliseconds
+        self.waits: Counter[str] = Counter()  # milliseconds, the longest
+        self.met: defaultdict[str, set[str]] = defaultdict(set)  # by whom, partitions that were detached
         self.failures: list[BaseException] = []
         self._dsn = dsn
         self._stop = threading.Event()
@@ -63,7 +88,7 @@ class Watch:
             self.failures.append(error)
 
     def _read(self) -> None:
-        with psycopg.connect(self._dsn, application_name="reader") as connection:
+        with psycopg.connect(self._dsn, application_name=READER) as connection:
             while not self._stop.is_set():
                 with connection.transaction():
                     connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
@@ -75,16 +100,21 @@ class Watch:
             while not self._stop.wait(0.02):
                 for name, seconds in connection.execute(WAITS):
                     self.waits[name] = max(self.waits[name], int(1000 * (seconds or 0)))
+                for name, statement in connection.execute(MET):
+                    self.met[name].add(statement)
 
 
 def test_hours(rounds: Rounds, grounds: Grounds, tmp_path: Path) -> None:
-    for this in rounds.at_least(1):
+    for this in rounds:
         with scene(grounds.of(1), tmp_path / str(this.number), this.dice, workers=2) as played:
+            played.site.execute(SLOW)
             with Watch(played.site.dsn) as watch:
-                this.figures |= press(played, LONG if rounds.long else SHORT)
+                this.figures |= press(played, LONG if long_form() else SHORT)
             assert watch.failures == []
-            assert watch.waits["reader"] < 1000, watch.waits
-            assert watch.waits["fsmon-consumer run"] < 1000, watch.waits
+            for name in (READER, WRITER):
+                assert watch.waits[name] < 1000, watch.waits
+                assert watch.met[name], f"no partition was detached under a transaction of {name}"
+                this.figures[f"detached under {name}"] = len(watch.met[name])
             this.figures |= {f"ms waited by {name}": waited for name, waited in watch.waits.items()}
 
 
@@ -92,28 +122,26 @@ def press(played: Scene, hours: int) -> dict[str, float]:
     site, first = played.site, hour_of(datetime.now(UTC)) - timedelta(days=3)
     keeper = Database(site.dsn, role="keeper")
     keeper.connect()
-    sent: Counter[datetime] = Counter()
+    sent: defaultdict[datetime, list[SimulatedHost]] = defaultdict(list)
     retired = 0
     for step in range(hours):
         now = first + step * HOUR
-        for hour in (now, now, now - LATE * HOUR, now + AHEAD * HOUR):
-            send(played, hour)
-            sent[hour] += EVENTS
-        partitions.create(keeper, [now + (AHEAD + 1) * HOUR])
         for hour in [each for each in sent if each <= now - KEPT * HOUR]:
-            wait_until(lambda hour=hour: stored(played, hour) == sent[hour])  # type: ignore[misc]
-            retired += sent.pop(hour)
+            retired += stored_as_sent(played, hour, sent.pop(hour))
+        partitions.create(keeper, [now + (AHEAD + 1) * HOUR])
+        for hour in (now, now, now - LATE * HOUR, now + AHEAD * HOUR):
+            sent[hour].append(send(played, hour))
+        wait_until(lambda: site.value(WRITING) > 0)
         retire(keeper, now - (KEPT - 1) * HOUR)
-    for hour, count in sent.items():
-        wait_until(lambda hour=hour, count=count: stored(played, hour) == count)  # type: ignore[misc]
-    assert site.value("SELECT count(*) FROM file_events") == sum(sent.values())
-    assert site.value("SELECT sum(stored) FROM streams") == sum(sent.values()) + retired
+    kept = sum(stored_as_sent(played, hour, hosts) for hour, hosts in sent.items())
+    assert site.value("SELECT count(*) FROM file_events") == kept
+    assert site.value("SELECT sum(stored) FROM streams") == kept + retired == 4 * hours * EVENTS
     assert site.value("SELECT count(*) FROM dead_letters") == 0
     keeper.close()
-    return {"hours": hours, "events": sum(sent.values()) + retired, "retired": retired}
+    return {"hours": hours, "events": kept + retired, "retired": retired}
 
 
-def send(played: Scene, hour: datetime) -> None:
+def send(played: Scene, hour: datetime) -> SimulatedHost:
     """Another host's events of that hour."""
     site = played.site
     start = int((hour + timedelta(minutes=30)).timestamp() * 1e6)
@@ -122,11 +150,16 @@ def send(played: Scene, hour: datetime) -> None:
         start_us=start, seed=played.dice.getrandbits(32),
     )  # fmt: skip
     fleet.send(EVENTS)
+    return fleet.hosts[0]
 
 
-def stored(played: Scene, hour: datetime) -> int:
+def stored_as_sent(played: Scene, hour: datetime, hosts: list[SimulatedHost]) -> int:
+    """Wait until all events of that hour are there: these hosts', column for column; how many they are."""
+    events = len(hosts) * EVENTS
     window = f"time >= '{hour.isoformat()}' AND time < '{(hour + HOUR).isoformat()}'"
-    return int(played.site.value(f"SELECT count(*) FROM file_events WHERE {window}"))
+    wait_until(lambda: played.site.value(f"SELECT count(*) FROM file_events WHERE {window}") == events)
+    assert rows_as_sent(played.site, hosts) == events
+    return events
 
 
 def retire(keeper: Database, before: datetime) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from chaos.conftest import Grounds
 from chaos.faults import FAULTS, Fault
-from chaos.rounds import SHORT, Rounds
+from chaos.rounds import Rounds
 from chaos.scene import Scene, scene
 from chaos.traffic import flowing
 from chaos.verify import assert_exact
@@ -17,8 +17,7 @@ FLOOR = 10_000
 
 @pytest.mark.parametrize("name", FAULTS)
 def test_kill(name: str, rounds: Rounds, grounds: Grounds, tmp_path: Path) -> None:
-    # Of the only broker one is enough in the short form: what three of them do is the harder case.
-    for this in rounds.at_least(1 if name == "broker" else SHORT):
+    for this in rounds:
         fault = FAULTS[name]()
         with scene(grounds.of(fault.nodes), tmp_path / str(this.number), this.dice, workers=3) as played:
             rate = strike_while_events_flow(played, fault)

@@ -1,4 +1,4 @@
-"""Where a deployment of a test lives, and a host of the module's deployment, ``fsmon``."""
+"""Where a deployment of a test lives, and a host of the shared deployment, ``fsmon``."""
 
 import shutil
 import uuid

@@ -5,23 +5,15 @@ The oldest are declared; each operation that was done is one or the other.
 
 import random
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from e2e.host import OPERATIONS, Host, Load, deployed
+from e2e.host import OPERATIONS, Host, Load
 from fsmon_consumer.ledger import Ranges
-from local.deployment import Deployment
 
 pytestmark = [pytest.mark.services, pytest.mark.kernel]
 # A tenth of the load of ten seconds: it gives up most of what it is given.
 _SMALL = ("--ring-size=8M", "--spool-size=2M", "--spool-full=drop-oldest")
-
-
-@pytest.fixture(scope="module")
-def fsmon(state_dir: Path) -> Iterator[Deployment]:
-    with deployed(state_dir / "full-spool", consumers=2) as deployment:
-        yield deployment
 
 
 def declared(host: Host) -> set[int]:

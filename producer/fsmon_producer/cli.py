@@ -87,8 +87,8 @@ def run(
     SIGTERM with --output or where nothing can be pinned.
 
     SIGHUP reads the file of --config again and watches what it says then, without losing an event.
-    Exit code 0: everything captured was delivered. 1: it failed, or something was left. 2: wrong
-    configuration.
+    Exit code 0: everything captured was delivered, or is kept for the next run, which the log says. 1: it
+    failed, or something was lost. 2: wrong configuration.
     """
     given = dict(locals())
     resolved = _resolved(given)

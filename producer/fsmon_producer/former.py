@@ -25,7 +25,9 @@ _log = logging.getLogger(__name__)
 def settle_former(
     config: Config, keep: Kept, begun: Begun, stop: Request, *, between: Callable[[], None]
 ) -> None:
-    """Deliver until nothing is left of them, or until asked to stop; ``between`` is called all the while.
+    """Deliver until nothing is left of them, or until asked to stop, which is said then.
+
+    ``between`` is called all the while.
 
     What can never be delivered, since its topic is gone say, is told and left as it is.
     """
@@ -35,6 +37,12 @@ def settle_former(
         with _told(), Ending(pinned, config, keep.spools, stop, between=between) as ending:
             if ending.complete():
                 alive.remove(pinned.identity.session.id)
+            else:
+                _log.warning(
+                    "session %d: %d events wait in its ring: the next `fsmon-producer run` delivers them",
+                    pinned.identity.session.id,
+                    ending.undelivered,
+                )
     for session in sorted(_spooled(keep.spools)):
         if session not in alive and stop.reason is None:
             with _told():

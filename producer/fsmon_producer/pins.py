@@ -15,7 +15,7 @@ import contextlib
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -55,8 +55,15 @@ class Identity:
 
     @classmethod
     def of_json(cls, data: bytes) -> "Identity":
-        """What ``as_json`` gave."""
-        values: dict[str, Any] = json.loads(data)
+        """What ``as_json`` gave, here or in a release that knew more of it or less.
+
+        ValueError, KeyError, TypeError or AttributeError where it is not that.
+        """
+        try:
+            stored: dict[str, Any] = json.loads(data)
+        except RecursionError as error:
+            raise ValueError("nested beyond reason") from error
+        values = {each.name: stored[each.name] for each in fields(cls) if each.name in stored}
         values["session"] = Session(**values["session"])
         lists = {name: tuple(value) for name, value in values.items() if isinstance(value, list)}
         return cls(**{**values, **lists})

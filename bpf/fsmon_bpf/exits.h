@@ -10,11 +10,9 @@ BPF_PROG_ARRAY(bodies, 16);
 
 /* Other sockets, and those in the abstract name space, make no file. */
 static __always_inline u32 binds_path(void *regs, u32 index) {
-    u64 address = 0;
+    u64 address = bound_address(regs, index);
     u16 family = 0;
     char first = 0;
-    if (index >= COMPAT_ROWS) LOAD32(address, regs, REGS_CX);
-    else LOAD64(address, regs, REGS_SI);
     bpf_probe_read_user(&family, sizeof(family), (void *)address);
     bpf_probe_read_user(&first, sizeof(first), (void *)(address + SOCKADDR_PATH));
     return family == AF_UNIX && first;

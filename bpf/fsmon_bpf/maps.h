@@ -150,10 +150,28 @@ static __always_inline void read_registers(struct scratch *s, void *regs, u32 in
     LOAD64(s->args[5], regs, REGS_R9);
 }
 
+#define SOCKETCALL (COMPAT_ROWS + 102)
+#define SYS_BIND 2 /* include/uapi/linux/net.h */
+
+/* The address that bind was given. i386's socketcall has its arguments in memory: 0 if it is no bind. */
+static __always_inline u64 bound_address(void *regs, u32 index) {
+    u64 address = 0;
+    u32 which = 0, second = 0;
+    if (index < COMPAT_ROWS) {
+        LOAD64(address, regs, REGS_SI);
+        return address;
+    }
+    LOAD32(address, regs, REGS_CX);
+    if (index != SOCKETCALL) return address;
+    LOAD32(which, regs, REGS_BX);
+    if (which == SYS_BIND) bpf_probe_read_user(&second, sizeof(second), (void *)(address + sizeof(second)));
+    return second;
+}
+
 /* The six arguments of the system call of that row, in order. */
 static __always_inline void read_args(struct scratch *s, void *regs, u32 index, u32 op) {
     read_registers(s, regs, index);
-    if (op == OPERATION_BIND) s->args[1] += SOCKADDR_PATH;
+    if (op == OPERATION_BIND) s->args[1] = bound_address(regs, index) + SOCKADDR_PATH;
 }
 
 static __always_inline void no_row(struct scratch *s) {

@@ -103,6 +103,19 @@ def test_exec_from_a_thread(root: Path, watch: Watch, programs: Programs) -> Non
     assert (event["pid"], event["tid"]) == (process.pid, process.pid)
 
 
+def test_the_file_of_a_kernel_module(root: Path, watch: Watch) -> None:
+    """What it is asked to load is none; a kernel without modules refuses before it reads."""
+    file = root / "module"
+    file.write_bytes(b"x" * 4096)
+    watch.events()
+    load = "import ctypes, os, sys; fd = os.open(sys.argv[1], os.O_RDONLY)"
+    load += "; assert ctypes.CDLL(None).syscall(313, fd, b'', 0) == -1"
+    subprocess.run(["/usr/bin/python3", "-ISc", load, file], check=True)
+    opened, *read = ((*named(event), event["syscall"], event["result"] < 0) for event in watch.events())
+    assert opened[:2] == ("open", str(file))
+    assert read == [("read", str(file), "-", 313, True)]
+
+
 def test_access_control_lists(root: Path, watch: Watch) -> None:
     """Since 6.2 they have hooks of their own; they are attributes all the same."""
     file = root / "listed"

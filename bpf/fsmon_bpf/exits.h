@@ -91,6 +91,7 @@ int body_control(struct bpf_raw_tracepoint_args *ctx) {
     if (!s) return 0;
     u32 command = (u32)s->args[1];
     if (sets_flags(command)) return report(ctx, do_fd(s, task));
+    if (command == FIDEDUPERANGE) count_uncovered(UNCOVERED_DEDUPE);
     if (!clones(command)) return 0;
     if (command == FICLONERANGE) bpf_probe_read_user(&s->args[2], sizeof(u64), (void *)s->args[2]);
     s->row.kind = KIND_PAIR;

@@ -70,7 +70,7 @@ int HOOK(file_permission)(u64 *ctx) {
     }
 #endif
     if (call.kind == KIND_CONTROL) {
-        if (!clones(call.command)) return 0;
+        if (!clones(call.command)) return 0; /* FIDEDUPERANGE is counted when it ends */
         if (op == OPERATION_WRITE) op = OPERATION_CLONE;
     }
     u32 side =

@@ -41,6 +41,7 @@ class Uncovered(IntEnum):
     UNRESOLVED = 3  # a path operation succeeded and the kernel named no inode
     FD_CLOSED = 4  # the descriptor was closed by another thread before the call ended
     KERNEL = 5  # a file is given to the kernel, which uses it by itself from then on
+    DEDUPE = 6  # FIDEDUPERANGE: one file is compared with many, and they share what is equal
 
 
 @dataclass(frozen=True)

@@ -59,6 +59,7 @@ static __always_inline void report_queue(struct bpf_raw_tracepoint_args *ctx, vo
 
 /* What the hooks do not see all of. */
 static __always_inline void count_call(struct call_row *row, void *regs, u32 index) {
+    if (row->kind == KIND_UNCOVERED && row->variant == UNCOVERED_KERNEL) count_uncovered(UNCOVERED_KERNEL);
     if (row->kind == KIND_CONTROL && command_of(regs, index) == FIDEDUPERANGE)
         count_uncovered(UNCOVERED_DEDUPE);
 }

@@ -160,7 +160,7 @@ def test_mounts(root: Path, check: Check) -> None:
 
 @pytest.mark.differs(
     case="giving a file to the kernel: swapon, acct, quotactl",
-    lsm=("open = EINVAL",),
+    lsm=("open = EINVAL", "uncovered.kernel"),
     tracepoint=("uncovered.kernel",),
     reason="what the kernel does to the file later belongs to no process on either",
 )

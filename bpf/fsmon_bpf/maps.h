@@ -75,6 +75,13 @@ struct component {
     volatile u32 at, end;
 };
 
+/* What a name is compared by, where many are: all of it up to 32 bytes. */
+#define ENDS 16
+struct name_ends {
+    u32 len, some;
+    u64 head[ENDS / 4], tail[ENDS / 4]; /* twice what is used: slack for a masked length */
+};
+
 /* A path grows from the end of its buffer towards the front; the slack takes a masked copy of a component. */
 #define PATH_CAP 4096
 struct path_buffer {
@@ -109,11 +116,14 @@ struct scratch {
     struct target file, other, dir;
     struct walk walk;
     struct component last;
-    u32 has_other; /* target_path is the path of other */
-    u64 node;      /* where a list is being followed */
+    struct name_ends name, above; /* of the argument's last component, and of the one before it */
+    u32 has_other;                /* target_path is the path of other */
+    u64 node;                     /* where a list is being followed */
+    u64 start; /* the directory that the argument's last component is in, where that is known */
     u64 candidates[MOUNTS_COMPARED];
     u64 best; /* of candidates seen so far, and how good it is */
     u32 best_len, found;
+    u32 rank, best_rank, ties, pins;     /* ties: others that are as good */
     volatile u32 parent, victim, second; /* indices of noted inodes; in memory, or the verifier tries each */
     u32 locked;                          /* by the scheduler: nothing may be allocated */
     char comm[16];

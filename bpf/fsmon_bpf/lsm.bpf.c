@@ -234,7 +234,12 @@ int body_hooked(struct bpf_raw_tracepoint_args *ctx) {
     struct scratch *s = scratch_here();
     struct reporting *now = reporting_here();
     if (!s || !now || !take_next(now, s, task)) return 0;
-    if (do_hooked(s, task, &now->hooked, now->known) && now->ours) bodies.call(ctx, BODY_FINISH);
+    s->mount_unsure = 0;
+    u32 wanted = do_hooked(s, task, &now->hooked, now->known);
+    if (now->ours) {
+        count_unsure(s, s->mount_unsure);
+        if (wanted) bodies.call(ctx, BODY_FINISH);
+    }
     bodies.call(ctx, BODY_HOOKED);
     return 0;
 }

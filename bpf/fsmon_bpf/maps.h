@@ -119,10 +119,11 @@ struct scratch {
     struct name_ends name, above; /* of the argument's last component, and of the one before it */
     u32 has_other;                /* target_path is the path of other */
     u64 node;                     /* where a list is being followed */
-    u64 start; /* the directory that the argument's last component is in, where that is known */
+    u64 start; /* the directory, or the mount, that the argument begins in, where that can be the one meant */
     u64 candidates[MOUNTS_COMPARED];
     u64 best; /* of candidates seen so far, and how good it is */
     u32 best_len, found;
+    u32 mount_unsure;                    /* it may be one that was not looked at */
     u32 rank, best_rank, ties, pins;     /* ties: others that are as good */
     volatile u32 parent, victim, second; /* indices of noted inodes; in memory, or the verifier tries each */
     u32 locked;                          /* by the scheduler: nothing may be allocated */

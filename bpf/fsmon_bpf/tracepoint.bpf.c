@@ -45,6 +45,7 @@ static __always_inline void drop_notes(void *task, u32 key) {
 static __always_inline struct notes *changes_of(struct scratch *s, void *task) {
     struct notes *notes = notes_of(task, s->nr);
     s->event.op = s->row.op;
+    s->mount_unsure = 0;
     if (!notes && !s->ret) count_uncovered(UNCOVERED_UNRESOLVED);
     if (notes && s->ret) {
         forget(notes);
@@ -53,11 +54,9 @@ static __always_inline struct notes *changes_of(struct scratch *s, void *task) {
     return notes;
 }
 
-/* Where another of the file's names may be meant, what is reported may be called otherwise, and what is not may be
- * watched. */
 static __always_inline int report_noted(struct bpf_raw_tracepoint_args *ctx, struct scratch *s,
                                         struct notes *notes, int wanted) {
-    if (notes->unsure && is_wanted(s->event.op) && !is_ignored()) count_uncovered(UNCOVERED_UNRESOLVED);
+    count_unsure(s, notes->unsure || s->mount_unsure);
     forget(notes);
     return report(ctx, wanted);
 }

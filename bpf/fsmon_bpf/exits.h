@@ -19,7 +19,7 @@ static __always_inline u32 binds_path(void *regs, u32 index) {
 }
 
 static __always_inline int report_call(struct bpf_raw_tracepoint_args *ctx, void *regs, struct call_row *row,
-                                       u32 key, s64 ret) {
+                                       u32 key, u32 op, s64 ret) {
     struct scratch *s = scratch_here();
     if (!s) return 0;
     if (!is_our_turn()) {
@@ -30,7 +30,7 @@ static __always_inline int report_call(struct bpf_raw_tracepoint_args *ctx, void
     s->nr = key;
     s->ret = ret;
     s->side = 0;
-    read_args(s, regs, key, row->op);
+    read_args(s, regs, key, op);
     bodies.call(ctx, row->kind);
     return 0;
 }
@@ -54,14 +54,14 @@ int on_sys_exit(struct bpf_raw_tracepoint_args *ctx) {
     /* A call on a file that a signal has interrupted is reported when it is known not to be done again. */
     if (may_restart(ctx->args[1]) && (row->kind == KIND_FD || row->kind == KIND_PAIR)) return 0;
     if (row->op == OPERATION_BIND && !binds_path(regs, key)) return 0;
-    return report_call(ctx, regs, row, key, ctx->args[1]);
+    return report_call(ctx, regs, row, key, row->op, ctx->args[1]);
 }
 
 static __always_inline int report_interrupted(struct bpf_raw_tracepoint_args *ctx, void *task, void *regs) {
     int key = call_index(task, regs);
     struct call_row *row = calls.lookup(&key);
     if (!row || (row->kind != KIND_FD && row->kind != KIND_PAIR)) return 0;
-    return report_call(ctx, regs, row, key, -EINTR);
+    return report_call(ctx, regs, row, key, 0, -EINTR); /* it is no bind */
 }
 
 int on_signal_deliver(struct bpf_raw_tracepoint_args *ctx) {

@@ -44,6 +44,14 @@ static __always_inline u64 request_of(void *task) {
 }
 #endif
 
+/* What ioctl is to do. */
+static __always_inline u32 command_of(void *regs, u32 index) {
+    u32 command = 0;
+    if (index < COMPAT_ROWS) LOAD32(command, regs, REGS_SI);
+    else LOAD32(command, regs, REGS_CX);
+    return command;
+}
+
 static __always_inline void read_call(struct call *call, void *task) {
     u32 flags = 0;
     u64 result = 0;
@@ -71,10 +79,7 @@ static __always_inline void read_call(struct call *call, void *task) {
             return;
         }
     }
-    if (call->kind == KIND_CONTROL) {
-        if (key < COMPAT_ROWS) LOAD32(call->command, regs, REGS_SI);
-        else LOAD32(call->command, regs, REGS_CX);
-    }
+    if (call->kind == KIND_CONTROL) call->command = command_of(regs, key);
     call->by_ring = 0;
     call->nr = key;
     call->ends = 1;

@@ -57,12 +57,20 @@ static __always_inline void report_queue(struct bpf_raw_tracepoint_args *ctx, vo
     bodies.call(ctx, BODY_HOOKED);
 }
 
+/* What the hooks do not see all of. */
+static __always_inline void count_call(struct call_row *row, void *regs, u32 index) {
+    if (row->kind == KIND_UNCOVERED && row->variant == UNCOVERED_KERNEL) count_uncovered(UNCOVERED_KERNEL);
+    if (row->kind == KIND_CONTROL && command_of(regs, index) == FIDEDUPERANGE)
+        count_uncovered(UNCOVERED_DEDUPE);
+}
+
 int on_sys_exit(struct bpf_raw_tracepoint_args *ctx) {
     void *task = (void *)bpf_get_current_task_btf();
     void *regs = (void *)bpf_task_pt_regs((struct task_struct *)task);
     int key = call_index(task, regs);
     struct call_row *row = calls.lookup(&key);
     if (row && row->kind == KIND_MOUNT) void_verdicts();
+    if (row) count_call(row, regs, key);
     if (row && row->kind == KIND_MARKER) {
         u64 fd = 0;
         LOAD64(fd, regs, REGS_DI);

@@ -10,18 +10,16 @@ BPF_PROG_ARRAY(bodies, 16);
 
 /* Other sockets, and those in the abstract name space, make no file. */
 static __always_inline u32 binds_path(void *regs, u32 index) {
-    u64 address = 0;
+    u64 address = bound_address(regs, index);
     u16 family = 0;
     char first = 0;
-    if (index >= COMPAT_ROWS) LOAD32(address, regs, REGS_CX);
-    else LOAD64(address, regs, REGS_SI);
     bpf_probe_read_user(&family, sizeof(family), (void *)address);
     bpf_probe_read_user(&first, sizeof(first), (void *)(address + SOCKADDR_PATH));
     return family == AF_UNIX && first;
 }
 
 static __always_inline int report_call(struct bpf_raw_tracepoint_args *ctx, void *regs, struct call_row *row,
-                                       u32 key, s64 ret) {
+                                       u32 key, u32 op, s64 ret) {
     struct scratch *s = scratch_here();
     if (!s) return 0;
     if (!is_our_turn()) {
@@ -32,7 +30,7 @@ static __always_inline int report_call(struct bpf_raw_tracepoint_args *ctx, void
     s->nr = key;
     s->ret = ret;
     s->side = 0;
-    read_args(s, regs, key, row->op);
+    read_args(s, regs, key, op);
     bodies.call(ctx, row->kind);
     return 0;
 }
@@ -56,14 +54,14 @@ int on_sys_exit(struct bpf_raw_tracepoint_args *ctx) {
     /* A call on a file that a signal has interrupted is reported when it is known not to be done again. */
     if (may_restart(ctx->args[1]) && (row->kind == KIND_FD || row->kind == KIND_PAIR)) return 0;
     if (row->op == OPERATION_BIND && !binds_path(regs, key)) return 0;
-    return report_call(ctx, regs, row, key, ctx->args[1]);
+    return report_call(ctx, regs, row, key, row->op, ctx->args[1]);
 }
 
 static __always_inline int report_interrupted(struct bpf_raw_tracepoint_args *ctx, void *task, void *regs) {
     int key = call_index(task, regs);
     struct call_row *row = calls.lookup(&key);
     if (!row || (row->kind != KIND_FD && row->kind != KIND_PAIR)) return 0;
-    return report_call(ctx, regs, row, key, -EINTR);
+    return report_call(ctx, regs, row, key, 0, -EINTR); /* it is no bind */
 }
 
 int on_signal_deliver(struct bpf_raw_tracepoint_args *ctx) {
@@ -93,6 +91,7 @@ int body_control(struct bpf_raw_tracepoint_args *ctx) {
     if (!s) return 0;
     u32 command = (u32)s->args[1];
     if (sets_flags(command)) return report(ctx, do_fd(s, task));
+    if (command == FIDEDUPERANGE) count_uncovered(UNCOVERED_DEDUPE);
     if (!clones(command)) return 0;
     if (command == FICLONERANGE) bpf_probe_read_user(&s->args[2], sizeof(u64), (void *)s->args[2]);
     s->row.kind = KIND_PAIR;

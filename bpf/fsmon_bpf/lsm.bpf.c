@@ -70,7 +70,7 @@ int HOOK(file_permission)(u64 *ctx) {
     }
 #endif
     if (call.kind == KIND_CONTROL) {
-        if (!clones(call.command)) return 0;
+        if (!clones(call.command)) return 0; /* FIDEDUPERANGE is counted when it ends */
         if (op == OPERATION_WRITE) op = OPERATION_CLONE;
     }
     u32 side =
@@ -234,7 +234,12 @@ int body_hooked(struct bpf_raw_tracepoint_args *ctx) {
     struct scratch *s = scratch_here();
     struct reporting *now = reporting_here();
     if (!s || !now || !take_next(now, s, task)) return 0;
-    if (do_hooked(s, task, &now->hooked, now->known) && now->ours) bodies.call(ctx, BODY_FINISH);
+    s->mount_unsure = 0;
+    u32 wanted = do_hooked(s, task, &now->hooked, now->known);
+    if (now->ours) {
+        count_unsure(s, s->mount_unsure);
+        if (wanted) bodies.call(ctx, BODY_FINISH);
+    }
     bodies.call(ctx, BODY_HOOKED);
     return 0;
 }

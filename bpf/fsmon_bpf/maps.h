@@ -75,6 +75,13 @@ struct component {
     volatile u32 at, end;
 };
 
+/* What a name is compared by, where many are: all of it up to 32 bytes. */
+#define ENDS 16
+struct name_ends {
+    u32 len, some;
+    u64 head[ENDS / 4], tail[ENDS / 4]; /* twice what is used: slack for a masked length */
+};
+
 /* A path grows from the end of its buffer towards the front; the slack takes a masked copy of a component. */
 #define PATH_CAP 4096
 struct path_buffer {
@@ -109,11 +116,15 @@ struct scratch {
     struct target file, other, dir;
     struct walk walk;
     struct component last;
-    u32 has_other; /* target_path is the path of other */
-    u64 node;      /* where a list is being followed */
+    struct name_ends name, above; /* of the argument's last component, and of the one before it */
+    u32 has_other;                /* target_path is the path of other */
+    u64 node;                     /* where a list is being followed */
+    u64 start; /* the directory, or the mount, that the argument begins in, where that can be the one meant */
     u64 candidates[MOUNTS_COMPARED];
     u64 best; /* of candidates seen so far, and how good it is */
     u32 best_len, found;
+    u32 mount_unsure;                    /* it may be one that was not looked at */
+    u32 rank, best_rank, ties, pins;     /* ties: others that are as good */
     volatile u32 parent, victim, second; /* indices of noted inodes; in memory, or the verifier tries each */
     u32 locked;                          /* by the scheduler: nothing may be allocated */
     char comm[16];
@@ -150,10 +161,28 @@ static __always_inline void read_registers(struct scratch *s, void *regs, u32 in
     LOAD64(s->args[5], regs, REGS_R9);
 }
 
+#define SOCKETCALL (COMPAT_ROWS + 102)
+#define SYS_BIND 2 /* include/uapi/linux/net.h */
+
+/* The address that bind was given. i386's socketcall has its arguments in memory: 0 if it is no bind. */
+static __always_inline u64 bound_address(void *regs, u32 index) {
+    u64 address = 0;
+    u32 which = 0, second = 0;
+    if (index < COMPAT_ROWS) {
+        LOAD64(address, regs, REGS_SI);
+        return address;
+    }
+    LOAD32(address, regs, REGS_CX);
+    if (index != SOCKETCALL) return address;
+    LOAD32(which, regs, REGS_BX);
+    if (which == SYS_BIND) bpf_probe_read_user(&second, sizeof(second), (void *)(address + sizeof(second)));
+    return second;
+}
+
 /* The six arguments of the system call of that row, in order. */
 static __always_inline void read_args(struct scratch *s, void *regs, u32 index, u32 op) {
     read_registers(s, regs, index);
-    if (op == OPERATION_BIND) s->args[1] += SOCKADDR_PATH;
+    if (op == OPERATION_BIND) s->args[1] = bound_address(regs, index) + SOCKADDR_PATH;
 }
 
 static __always_inline void no_row(struct scratch *s) {

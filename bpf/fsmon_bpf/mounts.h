@@ -1,6 +1,8 @@
-/* Through which mount a path operation went: the inode does not say, the call's argument does. */
+/* Through which mount a path operation went: the inode does not say, the call's argument does.
+ *
+ * Where a mount that was not looked at may be the one, s->mount_unsure is set. */
 
-#define MOUNTS_LOOKED_AT 64
+#define MOUNTS_LOOKED_AT 256 /* of the file system, in all name spaces */
 #define MOUNT_POINT_DEPTH 32
 #define MOUNT_POINT_CAP 256
 
@@ -33,6 +35,7 @@ static __always_inline u32 matching_mount_point(struct scratch *s, u64 mount, st
     walk->mnt = mount + MOUNT_MNT;
     if (walk->mnt == walk->root_mnt) return 1;
     u32 below_root = 0;
+    walk->state = WALK_DEEP;
     for (int i = 0; i < MOUNT_POINT_DEPTH; i++) {
         FORGET_REGISTERS;
         u64 dentry = walk->dentry, mnt = walk->mnt;
@@ -44,7 +47,10 @@ static __always_inline u32 matching_mount_point(struct scratch *s, u64 mount, st
         bpf_probe_read_kernel(&block, sizeof(block), (void *)(dentry + DENTRY_PARENT));
         if (dentry == read64(mnt + VFSMOUNT_ROOT)) {
             u64 up = read64(mnt - MOUNT_MNT + MOUNT_PARENT);
-            if (up == mnt - MOUNT_MNT || !up) break;
+            if (up == mnt - MOUNT_MNT || !up) {
+                walk->state = WALK_UNREACHABLE;
+                break;
+            }
             walk->dentry = read64(mnt - MOUNT_MNT + MOUNT_MOUNTPOINT);
             walk->mnt = up + MOUNT_MNT;
             continue;
@@ -54,7 +60,10 @@ static __always_inline u32 matching_mount_point(struct scratch *s, u64 mount, st
     }
     u32 start = within(walk->position, PATH_CAP);
     u32 len = PATH_CAP - 1 - start;
-    if (!below_root || len > MOUNT_POINT_CAP) return 0;
+    if (!below_root || len > MOUNT_POINT_CAP) {
+        if (walk->state != WALK_UNREACHABLE) s->mount_unsure = 1;
+        return 0;
+    }
     u64 differs = 0;
     for (u32 at = 0; at < MOUNT_POINT_CAP; at += 8) {
         if (at >= len) break;
@@ -72,7 +81,7 @@ static __always_inline u32 matching_mount_point(struct scratch *s, u64 mount, st
 /* The vfsmount for a dentry of super block sb, named by the path in the argument buffer.
  *
  * A relative path stays in the mount it starts from, when that shows the same file system. Else: the mount in
- * the task's namespace; of several, the one whose mount point the argument begins with. */
+ * the task's namespace; of several, the one whose mount point the argument begins with. 0 where none is known. */
 static __always_inline u64 find_mount(struct scratch *s, void *task, u64 sb, u32 dirfd,
                                       struct path_buffer *argument) {
     u64 fs = 0, nsproxy = 0, start = 0;
@@ -90,6 +99,7 @@ static __always_inline u64 find_mount(struct scratch *s, void *task, u64 sb, u32
     }
     u32 same = start && read64(start + VFSMOUNT_SB) == sb;
     if (same && !absolute) return start;
+    s->start = same ? start : 0;
     u64 ns = read64(nsproxy + NSPROXY_MNT_NS);
     s->found = 0;
     s->node = first_mount(sb);
@@ -97,15 +107,18 @@ static __always_inline u64 find_mount(struct scratch *s, void *task, u64 sb, u32
         FORGET_REGISTERS;
         u64 mount = s->node;
         u32 found = s->found;
-        if (!mount || found >= MOUNTS_COMPARED) break;
+        if (!mount) break;
         if (read64(mount + MOUNT_NS) == ns) {
+            if (found >= MOUNTS_COMPARED) break;
             s->candidates[within(found, MOUNTS_COMPARED)] = mount;
             s->found = found + 1;
         }
         s->node = next_mount(sb, mount);
     }
-    if (!s->found) return start;
-    s->best = same ? start - MOUNT_MNT : s->candidates[0];
+    FORGET_REGISTERS;
+    if (s->node || (!s->found && !s->start)) s->mount_unsure = 1;
+    if (!s->found) return s->start;
+    s->best = s->start ? s->start - MOUNT_MNT : s->candidates[0];
     s->best_len = 0;
     struct path_buffer *buffer = &s->buffers[BUFFER_NAME];
     if (s->found == 1 || !absolute) return s->best + MOUNT_MNT;
@@ -118,5 +131,6 @@ static __always_inline u64 find_mount(struct scratch *s, void *task, u64 sb, u32
         s->best_len = len;
         s->best = mount;
     }
+    if (s->mount_unsure && !s->best_len && !s->start) return 0;
     return s->best + MOUNT_MNT;
 }

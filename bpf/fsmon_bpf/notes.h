@@ -5,47 +5,16 @@
  * mounts the path went through, and while they are named the tree is still as it was before the call. */
 
 #define NOTED 4
-#define ALIASES 8
 
 struct notes {
-    u32 nr, count, overlay, spare;
-    u64 made; /* the newest inode that had no name: made by the call, or just read from disk on the way */
+    u32 nr, count, overlay;
+    u32 unsure; /* another of the file's names may be meant */
+    u64 made;   /* the newest inode that had no name: made by the call, or just read from disk on the way */
     struct noted inodes[NOTED];
 };
 BPF_TASK_STORAGE(noted_inodes, struct notes);
 
-/* The dentry by which the call named the inode: of several names one that ends as the argument does, and of
- * these the one with most references, since the running call holds one. Descriptors hold them too: of two hard
- * links of one name in two directories, one held open, the other may be taken for it. */
-#define SAME_NAME 0x10000
-static __always_inline u64 alias_of(struct scratch *s, u64 inode, u64 argument_at) {
-    u64 first = read64(inode + INODE_ALIASES);
-    if (!first) return 0;
-    if (!read64(first)) return first - DENTRY_ALIAS;
-    struct path_buffer *argument = &s->buffers[BUFFER_ARGUMENT], *name = &s->buffers[BUFFER_NAME];
-    u32 len = last_component(argument, read_argument(argument, argument_at), &s->last);
-    s->node = first;
-    s->best = first;
-    s->best_len = 0;
-    for (int i = 0; i < ALIASES; i++) {
-        FORGET_REGISTERS;
-        u64 node = s->node;
-        if (!node) break;
-        u64 qstr[2] = {}; /* hash and length, name */
-        bpf_probe_read_kernel(qstr, sizeof(qstr), (void *)(node - DENTRY_ALIAS + DENTRY_NAME));
-        u32 score = read32(node - DENTRY_ALIAS + DENTRY_COUNT) & (SAME_NAME - 1);
-        if ((qstr[0] >> 32) == len) {
-            bpf_probe_read_kernel(name->bytes, within(len, 256), (void *)qstr[1]);
-            if (same_name(name->bytes, argument, s->last.at, len)) score |= SAME_NAME;
-        }
-        if (score > s->best_len) {
-            s->best_len = score;
-            s->best = node;
-        }
-        s->node = read64(node);
-    }
-    return s->best - DENTRY_ALIAS;
-}
+#include "aliases.h"
 
 /* Runs in the context of the call, the inodes still locked by it. */
 static __always_inline int note_inode(u64 inode) {
@@ -69,14 +38,14 @@ static __always_inline int note_inode(u64 inode) {
         notes->nr = key;
         notes->count = 0;
         notes->made = 0;
-        notes->overlay = 0;
+        notes->overlay = notes->unsure = 0;
     }
     /* overlayfs changes the file below first, then names its own inode: the outer one is meant. */
     u64 sb = read64(inode + INODE_SB);
     u32 overlay = read64(sb + SB_MAGIC) == OVERLAYFS_SUPER_MAGIC;
     if (overlay && !notes->overlay) {
         notes->overlay = 1;
-        notes->count = 0;
+        notes->count = notes->unsure = 0;
     }
     if (!overlay && notes->overlay) return 0;
     u32 count = notes->count;
@@ -85,7 +54,7 @@ static __always_inline int note_inode(u64 inode) {
     }
     if (count >= NOTED) return 0;
     read_args(s, regs, key, row->op);
-    u64 dentry = alias_of(s, inode, s->args[row->path & 7]);
+    u64 dentry = alias_of(s, task, notes, inode, row);
     if (!dentry) {
         notes->made = inode;
         return 0;
@@ -105,7 +74,7 @@ static __always_inline struct notes *notes_of(void *task, u32 nr) {
 static __always_inline void forget(struct notes *notes) {
     notes->count = 0;
     notes->made = 0;
-    notes->overlay = 0;
+    notes->overlay = notes->unsure = 0;
 }
 
 static __always_inline struct noted *noted_at(struct notes *notes, u32 index) {

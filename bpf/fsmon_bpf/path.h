@@ -89,12 +89,12 @@ static __always_inline void path_of(struct scratch *s, void *task, struct target
     walk->mnt = target->mnt;
     if (target->named) prepend(walk, buffer, (u64)target->name, target->name_len);
     prepend_path(walk, buffer);
-    u32 cut = walk->state == WALK_DEEP || walk->state == WALK_LONG;
+    u32 cut = walk->state == WALK_DEEP || walk->state == WALK_LONG || !target->mnt;
     if (cut) s->event.path_truncated = 1;
     if (walk->position == PATH_CAP - 1) prepend(walk, buffer, 0, 0);
     path->at = (u64)buffer->bytes + within(walk->position, PATH_CAP);
     path->len = PATH_CAP - 1 - within(walk->position, PATH_CAP);
-    if (cut && path->len) { /* what is left does not begin at the root */
+    if (cut && path->len > 1) { /* what is left does not begin at the root */
         path->at += 1;
         path->len -= 1;
     }

@@ -41,6 +41,7 @@ class Uncovered(IntEnum):
     UNRESOLVED = 3  # a path operation succeeded and the kernel named no inode
     FD_CLOSED = 4  # the descriptor was closed by another thread before the call ended
     KERNEL = 5  # a file is given to the kernel, which uses it by itself from then on
+    DEDUPE = 6  # FIDEDUPERANGE: one file is compared with many, and they share what is equal
 
 
 @dataclass(frozen=True)
@@ -86,6 +87,7 @@ CALLS: dict[int, Call] = {
     20: Call(Kind.FD, "write", fd=0),  # writev
     296: Call(Kind.FD, "write", fd=0, offset=3),  # pwritev
     328: Call(Kind.FD, "write", fd=0, offset=3),  # pwritev2
+    313: Call(Kind.FD, "read", fd=0),  # finit_module
     40: Call(Kind.PAIR, fd=1, fd2=0, length=3),  # sendfile
     326: Call(Kind.PAIR, fd=0, fd2=2, length=4),  # copy_file_range
     275: Call(Kind.PAIR, fd=0, fd2=2, length=4),  # splice
@@ -98,6 +100,7 @@ CALLS: dict[int, Call] = {
     217: Call(Kind.FD, "readdir", fd=0, length=2),  # getdents64
     9: Call(Kind.FD, "mmap", fd=4, length=1, prot=2, flags=3, offset=5),
     10: Call(Kind.MEMORY, "mprotect", length=1, prot=2),
+    329: Call(Kind.MEMORY, "mprotect", length=1, prot=2),  # pkey_mprotect
     76: Call(Kind.PATH, "truncate", path=0, length=1),
     77: Call(Kind.FD, "truncate", fd=0, length=1),  # ftruncate
     285: Call(Kind.FD, "fallocate", fd=0, flags=1, offset=2, length=3),
@@ -149,9 +152,11 @@ CALLS: dict[int, Call] = {
     467: Call(Kind.MOUNT),  # open_tree_attr
     161: Call(Kind.MOUNT),  # chroot: paths are shown from another root
     167: Call(Kind.UNCOVERED, variant=Uncovered.KERNEL),  # swapon
+    168: Call(Kind.UNCOVERED, variant=Uncovered.KERNEL),  # swapoff
     163: Call(Kind.UNCOVERED, variant=Uncovered.KERNEL),  # acct
     179: Call(Kind.UNCOVERED, variant=Uncovered.KERNEL),  # quotactl
     443: Call(Kind.UNCOVERED, variant=Uncovered.KERNEL),  # quotactl_fd
+    320: Call(Kind.UNCOVERED, variant=Uncovered.KERNEL),  # kexec_file_load
     426: Call(Kind.UNCOVERED, variant=Uncovered.IO_URING),  # io_uring_enter
     209: Call(Kind.UNCOVERED, variant=Uncovered.AIO),  # io_submit
     221: Call(Kind.MARKER, fd=0),  # fadvise64

@@ -44,6 +44,8 @@ static __always_inline void drop_notes(void *task, u32 key) {
 /* A path operation that failed changed nothing; what it noted on the way is dropped with it. */
 static __always_inline struct notes *changes_of(struct scratch *s, void *task) {
     struct notes *notes = notes_of(task, s->nr);
+    s->event.op = s->row.op;
+    s->mount_unsure = 0;
     if (!notes && !s->ret) count_uncovered(UNCOVERED_UNRESOLVED);
     if (notes && s->ret) {
         forget(notes);
@@ -52,8 +54,9 @@ static __always_inline struct notes *changes_of(struct scratch *s, void *task) {
     return notes;
 }
 
-static __always_inline int report_noted(struct bpf_raw_tracepoint_args *ctx, struct notes *notes,
-                                        int wanted) {
+static __always_inline int report_noted(struct bpf_raw_tracepoint_args *ctx, struct scratch *s,
+                                        struct notes *notes, int wanted) {
+    count_unsure(s, notes->unsure || s->mount_unsure);
     forget(notes);
     return report(ctx, wanted);
 }
@@ -62,35 +65,35 @@ int body_path(struct bpf_raw_tracepoint_args *ctx) {
     void *task = (void *)bpf_get_current_task_btf();
     struct scratch *s = scratch_here();
     struct notes *notes = s ? changes_of(s, task) : 0;
-    return notes ? report_noted(ctx, notes, do_path(s, task, notes)) : 0;
+    return notes ? report_noted(ctx, s, notes, do_path(s, task, notes)) : 0;
 }
 
 int body_remove(struct bpf_raw_tracepoint_args *ctx) {
     void *task = (void *)bpf_get_current_task_btf();
     struct scratch *s = scratch_here();
     struct notes *notes = s ? changes_of(s, task) : 0;
-    return notes ? report_noted(ctx, notes, do_remove(s, task, notes)) : 0;
+    return notes ? report_noted(ctx, s, notes, do_remove(s, task, notes)) : 0;
 }
 
 int body_make(struct bpf_raw_tracepoint_args *ctx) {
     void *task = (void *)bpf_get_current_task_btf();
     struct scratch *s = scratch_here();
     struct notes *notes = s ? changes_of(s, task) : 0;
-    return notes ? report_noted(ctx, notes, do_make(s, task, notes)) : 0;
+    return notes ? report_noted(ctx, s, notes, do_make(s, task, notes)) : 0;
 }
 
 int body_link(struct bpf_raw_tracepoint_args *ctx) {
     void *task = (void *)bpf_get_current_task_btf();
     struct scratch *s = scratch_here();
     struct notes *notes = s ? changes_of(s, task) : 0;
-    return notes ? report_noted(ctx, notes, do_link(s, task, notes)) : 0;
+    return notes ? report_noted(ctx, s, notes, do_link(s, task, notes)) : 0;
 }
 
 int body_rename(struct bpf_raw_tracepoint_args *ctx) {
     void *task = (void *)bpf_get_current_task_btf();
     struct scratch *s = scratch_here();
     struct notes *notes = s ? changes_of(s, task) : 0;
-    return notes ? report_noted(ctx, notes, do_rename(s, task, notes)) : 0;
+    return notes ? report_noted(ctx, s, notes, do_rename(s, task, notes)) : 0;
 }
 
 int on_ctime_ns_xchg(struct bpf_raw_tracepoint_args *ctx) {

@@ -9,8 +9,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -32,6 +34,19 @@ static long path(int slot, const char *what, int i) {
     char *text = low + 4096 + 512 * slot;
     snprintf(text, 512, "%s/%s%d", dir, what, i);
     return (long)text;
+}
+
+static long socketcall(long which, long a, long b, long c) {
+    int *arguments = (int *)(low + 8192);
+    arguments[0] = a, arguments[1] = b, arguments[2] = c;
+    return call(102, which, (long)arguments, 0, 0, 0);
+}
+
+static long address(const char *what, int i) {
+    struct sockaddr_un *name = (void *)(low + 12288);
+    name->sun_family = AF_UNIX;
+    if (snprintf(name->sun_path, sizeof(name->sun_path), "%s/%s%d", dir, what, i) > 107) exit(1);
+    return (long)name;
 }
 
 static void expect(const char *op, const char *what, const char *target, int i, long result, int nr) {
@@ -66,8 +81,15 @@ int main(int argc, char **argv) {
         expect("unlink", "l", "", i, call(301, AT_FDCWD, path(0, "l", i), 0, 0, 0), SYS_unlinkat);
         expect("unlink", "r", "", i, call(10, path(0, "r", i), 0, 0, 0, 0), SYS_unlink);
         expect("mkdir", "d", "", i, call(39, path(0, "d", i), 0700, 0, 0, 0), SYS_mkdir);
+        fd = call(5, path(0, "d", i), O_RDONLY | O_DIRECTORY, 0, 0, 0);
+        expect("open", "d", "", i, fd, SYS_open);
+        expect("readdir", "d", "", i, call(89, fd, (long)low, 1, 0, 0), SYS_getdents);
+        call(6, fd, 0, 0, 0, 0);
         expect("rmdir", "d", "", i, call(40, path(0, "d", i), 0, 0, 0, 0), SYS_rmdir);
         expect("mknod", "p", "", i, call(14, path(0, "p", i), S_IFIFO | 0600, 0, 0, 0), SYS_mknod);
+        fd = socketcall(1, AF_UNIX, SOCK_STREAM, 0);
+        expect("bind", "s", "", i, socketcall(2, fd, address("s", i), sizeof(struct sockaddr_un)), SYS_bind);
+        call(6, fd, 0, 0, 0, 0);
     }
     return 0;
 }

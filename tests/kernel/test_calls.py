@@ -103,6 +103,34 @@ def test_exec_from_a_thread(root: Path, watch: Watch, programs: Programs) -> Non
     assert (event["pid"], event["tid"]) == (process.pid, process.pid)
 
 
+def test_the_file_of_a_kernel_module(root: Path, watch: Watch) -> None:
+    """What it is asked to load is none; a kernel without modules refuses before it reads."""
+    file = root / "module"
+    file.write_bytes(b"x" * 4096)
+    watch.events()
+    load = "import ctypes, os, sys; fd = os.open(sys.argv[1], os.O_RDONLY)"
+    load += "; assert ctypes.CDLL(None).syscall(313, fd, b'', 0) == -1"
+    subprocess.run(["/usr/bin/python3", "-ISc", load, file], check=True)
+    opened, *read = ((*named(event), event["syscall"], event["result"] < 0) for event in watch.events())
+    assert opened[:2] == ("open", str(file))
+    assert read == [("read", str(file), "-", 313, True)]
+
+
+def test_deduplication_is_counted(root: Path, watch: Watch) -> None:
+    """The one file is compared with any number of others, most of them unchanged by it."""
+    file = root / "equal"
+    file.write_bytes(b"x" * 8192)
+    watch.events()
+    before = watch.capture.counters().uncovered.get("dedupe", 0)
+    # include/uapi/linux/fs.h: offset, length, how many others; descriptor, offset, done, status
+    script = "import fcntl, os, struct, sys; fd = os.open(sys.argv[1], os.O_RDWR)"
+    script += "; request = bytearray(struct.pack('=QQHHI qQQiI', 0, 4096, 1, 0, 0, fd, 4096, 0, 0, 0))"
+    script += "\ntry: fcntl.ioctl(fd, 0xC0189436, request)\nexcept OSError: pass"
+    subprocess.run(["/usr/bin/python3", "-ISc", script, file], check=True)
+    assert [named(event) for event in watch.events()] == [["open", str(file), "-"]]
+    assert watch.capture.counters().uncovered.get("dedupe", 0) > before
+
+
 def test_access_control_lists(root: Path, watch: Watch) -> None:
     """Since 6.2 they have hooks of their own; they are attributes all the same."""
     file = root / "listed"

@@ -71,6 +71,12 @@ static __always_inline u32 file_type_of(u32 mode) {
     return type < 2 ? type : type / 2 + 1;
 }
 
+/* Which of several names or mounts was meant is not known: what is reported may be called otherwise, and what is not may
+ * be watched. */
+static __always_inline void count_unsure(struct scratch *s, u32 unsure) {
+    if (unsure && is_wanted(s->event.op) && !is_ignored()) count_uncovered(UNCOVERED_UNRESOLVED);
+}
+
 /* s->event, s->file and perhaps s->other are set; everything else but the outcome is filled here. A path that a
  * hook took is there already. */
 static __always_inline void complete(struct scratch *s, void *task) {

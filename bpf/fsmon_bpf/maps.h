@@ -114,6 +114,7 @@ struct scratch {
     u64 candidates[MOUNTS_COMPARED];
     u64 best; /* of candidates seen so far, and how good it is */
     u32 best_len, found;
+    u32 place;                           /* what is_either_watched has found */
     volatile u32 parent, victim, second; /* indices of noted inodes; in memory, or the verifier tries each */
     u32 locked;                          /* by the scheduler: nothing may be allocated */
     char comm[16];

@@ -71,6 +71,8 @@ int on_sys_exit(struct bpf_raw_tracepoint_args *ctx) {
     struct call_row *row = calls.lookup(&key);
     if (row && row->kind == KIND_MOUNT) void_verdicts();
     if (row) count_call(row, regs, key);
+    if (row && row->kind == KIND_RENAME && !ctx->args[1] && !call_of(task))
+        void_verdicts(); /* it was not noted */
     if (row && row->kind == KIND_MARKER) {
         u64 fd = 0;
         LOAD64(fd, regs, REGS_DI);

@@ -167,7 +167,10 @@ static __always_inline int on_two_names(u64 dir, u64 dentry, u64 new_dir, u64 ne
     struct call call = {};
     read_call(&call, task);
     struct hooked *hooked = slot_for(task, &call, SIDE_FIRST, op, hook);
-    if (!hooked) return 0;
+    if (!hooked) {
+        void_verdicts(); /* nothing will judge what has moved; on_sys_exit does so again */
+        return 0;
+    }
     note_dentry(hooked, dentry, mnt, shape);
     hooked->other = new_dentry;
     /* A file that is itself watched may be what a rename replaces. */

@@ -17,28 +17,16 @@ static __always_inline u64 new_name_of(struct hooked *hooked) {
     return block.parent == what->parent && block.hash_len == what->hash_len ? hooked->other : what->dentry;
 }
 
-/* Whether the file, or where its names are or were, is watched. In one loop, as each walk costs the verifier 57 k. */
+/* Whether the file, or where its names are or were, is watched. */
 static __always_inline u32 judge(struct scratch *s, struct hooked *hooked) {
     struct noted *what = &hooked->what;
-    struct inode_key key = {.ino = what->ino, .dev = what->dev, .generation = what->generation};
-    u32 *watch = watches.lookup(&key);
-    if (watch) return *watch == WATCH_INCLUDE;
-    if (hooked->shape == SHAPE_RENAMED && hooked->mode) return 1;
-    u32 stays = hooked->shape == SHAPE_FILE || hooked->shape == SHAPE_DENTRY || hooked->shape == SHAPE_LINKED;
+    u32 stays = hooked->shape == SHAPE_FILE || hooked->shape == SHAPE_DENTRY;
     s->candidates[0] = stays ? what->dentry : what->parent;
     s->candidates[1] = 0;
     if (hooked->shape == SHAPE_LINKED) s->candidates[1] = read64(hooked->other + DENTRY_PARENT);
     if (hooked->shape == SHAPE_RENAMED) s->candidates[1] = read64(new_name_of(hooked) + DENTRY_PARENT);
-#pragma unroll /* 6.1 refuses the loop of loops that the compiler makes of it (back-edge) */
-    for (u32 i = 0; i < 2; i++) {
-        u64 dentry = s->candidates[i];
-        if (!dentry) return 0;
-        s->dir.dentry = dentry;
-        s->dir.mnt = s->file.mnt;
-        fill_inode(&s->dir, read64(dentry + DENTRY_INODE));
-        if (is_watched(s, &s->dir)) return 1;
-    }
-    return 0;
+    u32 watched = is_either_watched(s, &s->file, !s->ret);
+    return watched || (hooked->shape == SHAPE_RENAMED && hooked->mode);
 }
 
 static __always_inline u32 is_mount_operation(u32 op) {
@@ -58,12 +46,10 @@ static __always_inline int do_hooked(struct scratch *s, void *task, struct hooke
         s->file.mnt = file ? read64(file + FILE_PATH) : mount_by_argument(s, task, what->sb);
     }
     if (hooked->shape == SHAPE_RENAMED && !s->ret) {
-        /* An exchange moves the other one, too. */
-        u32 others_mode = read32(read64(hooked->other + DENTRY_INODE) + INODE_MODE);
-        if (is_directory(what->mode) || is_directory(others_mode)) void_verdicts();
-        else void_verdict(&s->file);
+        /* An exchange moves the other one, too: what is replaced has no name any more. */
+        u32 exchanged = read64(hooked->other + DENTRY_INODE) && !is_unlinked(hooked->other);
+        if (is_directory(what->mode) || exchanged) void_verdicts();
     }
-    if (hooked->shape == SHAPE_LINKED) void_verdict(&s->file);
     if (is_mount_operation(op)) void_verdicts();
     if (hooked->shape == SHAPE_MADE) take_dentry(&s->file, what->dentry, hooked->mnt);
     if (read64(s->file.sb + SB_FLAGS) & SB_NOUSER) return 0;

@@ -59,9 +59,9 @@ static __always_inline int do_link(struct scratch *s, void *task, struct notes *
     s->file.dentry = noted->dentry;
     s->file.mnt = mount_of(s, task, noted->sb, s->row.dirfd2, s->row.path2);
     s->other.mnt = s->file.mnt; /* link(2) crosses no mount */
-    void_verdict(&s->file);
-    u32 watched = is_watched(s, &s->file);
-    if (!is_name_watched(s, &s->file, dir) && !watched) return 0;
+    s->candidates[0] = noted->parent;
+    s->candidates[1] = dir;
+    if (!is_either_watched(s, &s->file, 1)) return 0;
     if (!is_wanted(s->row.op) || is_ignored()) return 0;
     s->event.path_source = PATHSOURCE_WALK;
     if (!take_argument_name(s, &s->other, dir, s->row.path2)) {

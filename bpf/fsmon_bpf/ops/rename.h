@@ -48,12 +48,12 @@ static __always_inline int do_rename(struct scratch *s, void *task, struct notes
     take_noted(&s->file, noted);
     s->file.mnt = find_mount(s, task, noted->sb, s->row.dirfd, argument);
     if (is_directory(noted->mode) || exchange) void_verdicts();
-    else void_verdict(&s->file);
     s->other.dentry = noted->dentry;
     s->other.mnt = s->file.mnt; /* rename(2) crosses no mount */
     u64 to_dir = read64(noted->dentry + DENTRY_PARENT);
-    u32 watched = is_name_watched(s, &s->file, noted->parent);
-    if (!watched) watched = is_name_watched(s, &s->file, to_dir);
+    s->candidates[0] = noted->parent;
+    s->candidates[1] = to_dir;
+    u32 watched = is_either_watched(s, &s->file, 1);
     if (!watched) watched = replaces_watched(notes, noted->parent, to_dir);
     if (!watched || !is_wanted(op) || is_ignored()) return 0;
     take_name(&s->file, noted->parent, noted->name, noted->name_len);

@@ -54,6 +54,12 @@ struct inode_key {
 };
 BPF_ARRAY(marker, struct inode_key, 1);
 
+/* A name in a directory: zeros follow it. */
+struct name_key {
+    struct inode_key dir;
+    char name[256];
+};
+
 /* A file an operation is about. Where an operation makes or removes a name, dentry is the directory's and
  * name holds the last component. */
 struct target {
@@ -107,6 +113,7 @@ struct scratch {
     struct call_row row;
     struct file_event event;
     struct target file, other, dir;
+    struct name_key given; /* the name that the operation gives to a file */
     struct walk walk;
     struct component last;
     u32 has_other; /* target_path is the path of other */
@@ -114,6 +121,7 @@ struct scratch {
     u64 candidates[MOUNTS_COMPARED];
     u64 best; /* of candidates seen so far, and how good it is */
     u32 best_len, found;
+    u32 left_out;                        /* the file has just been given a name that is excluded */
     u32 place;                           /* what is_either_watched has found */
     volatile u32 parent, victim, second; /* indices of noted inodes; in memory, or the verifier tries each */
     u32 locked;                          /* by the scheduler: nothing may be allocated */

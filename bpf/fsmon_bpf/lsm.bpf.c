@@ -12,6 +12,7 @@
 #include "path.h"
 #include "arguments.h"
 #include "noted.h"
+#include "named.h"
 #include "mounts.h"
 #include "container.h"
 #include "process.h"

@@ -54,6 +54,12 @@ struct inode_key {
 };
 BPF_ARRAY(marker, struct inode_key, 1);
 
+/* A name in a directory: zeros follow it. */
+struct name_key {
+    struct inode_key dir;
+    char name[256];
+};
+
 /* A file an operation is about. Where an operation makes or removes a name, dentry is the directory's and
  * name holds the last component. */
 struct target {
@@ -114,6 +120,7 @@ struct scratch {
     struct call_row row;
     struct file_event event;
     struct target file, other, dir;
+    struct name_key given; /* the name that the operation gives to a file */
     struct walk walk;
     struct component last;
     struct name_ends name, above; /* of the argument's last component, and of the one before it */
@@ -125,6 +132,7 @@ struct scratch {
     u32 best_len, found;
     u32 mount_unsure;                    /* it may be one that was not looked at */
     u32 rank, best_rank, ties, pins;     /* ties: others that are as good */
+    u32 left_out;                        /* the file has just been given a name that is excluded */
     u32 place;                           /* what is_either_watched has found */
     volatile u32 parent, victim, second; /* indices of noted inodes; in memory, or the verifier tries each */
     u32 locked;                          /* by the scheduler: nothing may be allocated */

@@ -21,8 +21,20 @@ class _Cursor(ctypes.Structure):
     _fields_ = (("position", ctypes.c_uint64), ("seq", ctypes.c_uint64))
 
 
+class _NameKey(ctypes.Structure):
+    _fields_ = (("dir", _InodeKey), ("name", ctypes.c_char * 256))
+
+
+class _NameRule(ctypes.Structure):
+    _fields_ = (("id", ctypes.c_uint64), ("watch", ctypes.c_uint32), ("spare", ctypes.c_uint32))
+
+
+class _Adoption(ctypes.Structure):
+    _fields_ = (("rule", ctypes.c_uint64), ("time", ctypes.c_uint64))
+
+
 _U32, _U64 = ctypes.c_uint32, ctypes.c_uint64
-# Key and value of the maps that user space looks into (maps.h, filter.h).
+# Key and value of the maps that user space looks into (maps.h, filter.h, named.h).
 _TYPES: dict[str, tuple[type[Any], type[Any]]] = {
     "calls": (_U32, ctypes.c_ubyte * 20),
     "settings": (_U32, _U64),
@@ -30,6 +42,8 @@ _TYPES: dict[str, tuple[type[Any], type[Any]]] = {
     "cursors": (_U32, _Cursor),
     "marker": (_U32, _InodeKey),
     "watches": (_InodeKey, _U32),
+    "names": (_NameKey, _NameRule),
+    "adopted": (_InodeKey, _Adoption),
     "outcomes": (_U32, _U64),
     "uncovered": (_U32, _U64),
 }

@@ -7,13 +7,14 @@ files below is void from then on. Works on the bcc.BPF that the loader made, by 
 import os
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from fsmon_schemas.errors import ConfigError, FatalError
 
 from fsmon_producer.marker import Inode, Marker
+from fsmon_producer.names import Meaning, Name, Names, rule_id
 from fsmon_producer.settings import Settings
 
 _INCLUDE, _EXCLUDE = 1, 2  # enum in filter.h
@@ -39,6 +40,8 @@ class Watched:
 class _Rule:
     exclude: bool
     inodes: deque[Inode]  # the newest is the last
+    name: Name | None = None  # where the kernel looks out for other files that are given it
+    folder: tuple[int, int] | None = None  # the one that the path names, by stat: another one is another name
 
     def stands_for(self, inode: Inode) -> bool:
         """Note what the name stands for now; whether that is another file than before."""
@@ -50,17 +53,31 @@ class _Rule:
         return True
 
 
+def _verdict(*, exclude: bool) -> int:
+    return _EXCLUDE if exclude else _INCLUDE
+
+
+def _folder_of(path: Path) -> tuple[int, int] | None:
+    try:
+        there = path.parent.stat()
+    except OSError:
+        return None
+    return there.st_dev, there.st_ino
+
+
 class Watches:
     """The only writer of the map of what is watched. Names are absolute paths."""
 
     def __init__(self, bpf: Any, settings: Settings, marker: Marker) -> None:
         self._table = bpf[b"watches"]
+        self._names = Names(bpf)
         self._marker = marker
         self._settings = settings
         self._rules: dict[Path, _Rule] = {}
         self._inherited: dict[
             Inode, bool
         ] = {}  # inode -> excluded: of names only the producer before us knew
+        self._replaced: set[Path] = set()  # by files that the kernel has begun to watch, and not told of yet
 
     def add(self, path: Path, *, exclude: bool) -> None:
         """Watch the file (or the directory and all below), or leave it out; in force on return.
@@ -72,6 +89,7 @@ class Watches:
         known = rules.pop(path, None)  # where two names have one inode, the rule given last decides
         rules[path] = _Rule(exclude, deque(known.inodes if known else (), _FORMER))
         rules[path].stands_for(inode)
+        self._find_name(path, rules[path])
         self._enforce(rules)
 
     def remove(self, path: Path, *, exclude: bool) -> None:
@@ -91,7 +109,12 @@ class Watches:
         rules: dict[Path, _Rule] = {}
         for path, excluded in wanted.items():
             known = self._rules.get(path)
-            rules[path] = _Rule(excluded, known.inodes if known else deque([self._inode_of(path)], _FORMER))
+            rules[path] = (
+                replace(known, exclude=excluded)
+                if known
+                else _Rule(excluded, deque([self._inode_of(path)], _FORMER))
+            )
+            self._find_name(path, rules[path])
         before = {(path, rule.exclude) for path, rule in self._rules.items()}
         after = set(wanted.items())
         self._inherited = {}
@@ -112,21 +135,29 @@ class Watches:
         for path, excluded in wanted.items():
             inode = self._inode_there(path)
             rules[path] = _Rule(excluded, deque([inode] if inode else (), _FORMER))
+            self._find_name(path, rules[path])
         self._enforce(rules)
 
     def follow_names(self) -> list[Path]:
         """Watch what stands now where another file was named; returns the names of which that was so.
 
         Editors, package managers and log rotation replace files: a watch follows its inode, and the name
-        is added again with its new one.
+        is added again with its new one. Mostly the kernel has done so; what it does not see is a directory
+        or a mount above that was replaced, and where a symbolic link leads now.
         """
-        changed = []
+        anew = self._take_adopted(self._rules)
         for path, rule in self._rules.items():
             inode = self._inode_there(path)
-            if inode is not None and rule.stands_for(inode):
-                changed.append(path)
-        if changed:
+            stands_for_another = inode is not None and rule.stands_for(inode)
+            if stands_for_another:
+                self._replaced.add(path)
+            if stands_for_another or inode is None or rule.folder != _folder_of(path):
+                anew |= self._find_name(path, rule)
+            anew |= stands_for_another
+        if anew:
             self._enforce(self._rules)
+        changed = sorted(self._replaced & self._rules.keys())
+        self._replaced.clear()
         return changed
 
     @property
@@ -144,19 +175,54 @@ class Watches:
 
     def _enforce(self, rules: dict[Path, _Rule]) -> None:
         """Bring the map to what the rules say; no key that stays is ever missing from it."""
-        wanted = dict(self._inherited)
-        wanted.update((inode, rule.exclude) for rule in rules.values() for inode in rule.inodes)
-        if len(wanted) > _CAPACITY:
-            raise ConfigError(f"{len(wanted)} files to watch: the kernel's map holds {_CAPACITY}")
+        count = len(self._wanted(rules))
+        if count > _CAPACITY:
+            raise ConfigError(f"{count} files to watch: the kernel's map holds {_CAPACITY}")
+        self._names.enforce(
+            {
+                rule.name: Meaning(rule_id(path), _verdict(exclude=rule.exclude))
+                for path, rule in rules.items()
+                if rule.name
+            }
+        )
         there = {self._inode(key): verdict.value for key, verdict in self._table.items()}
+        self._take_adopted(rules)  # after that look: what the kernel has added is not to be taken away
+        wanted = self._wanted(rules)
         for inode, excluded in wanted.items():
-            verdict = _EXCLUDE if excluded else _INCLUDE
+            verdict = _verdict(exclude=excluded)
             if there.get(inode) != verdict:
                 self._table[self._key(inode)] = self._table.Leaf(verdict)
         for inode in there.keys() - wanted.keys():
             del self._table[self._key(inode)]
         self._rules = rules
         self._settings.void_verdicts()
+
+    def _wanted(self, rules: dict[Path, _Rule]) -> dict[Inode, bool]:
+        wanted = dict(self._inherited)
+        wanted.update((inode, rule.exclude) for rule in rules.values() for inode in rule.inodes)
+        return wanted
+
+    def _take_adopted(self, rules: dict[Path, _Rule]) -> bool:
+        """Note what the kernel has begun to watch; whether there was anything.
+
+        Also in the rules that are in force, should these not come to be.
+        """
+        adopted = self._names.adopted()
+        for known in (self._rules, rules) if adopted else ():
+            paths = {rule_id(path): path for path in known}
+            for rule, inode in adopted:
+                if rule in paths and known[paths[rule]].stands_for(inode):
+                    self._replaced.add(paths[rule])
+        return bool(adopted)
+
+    def _find_name(self, path: Path, rule: _Rule) -> bool:
+        """See which directory has the name, behind symbolic links; whether it is another than before."""
+        rule.folder = _folder_of(path)
+        real = Path(os.path.realpath(path))
+        folder = self._inode_there(real.parent) if real.name else None
+        name = Name(folder, os.fsencode(real.name)) if folder else rule.name
+        changed, rule.name = name != rule.name, name
+        return changed
 
     def _inode_there(self, path: Path) -> Inode | None:
         try:

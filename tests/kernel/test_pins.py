@@ -96,6 +96,24 @@ def test_taken_over_replaced_and_removed(pins: Pins, tmp_path: Path) -> None:
     watch.close()
 
 
+def test_a_name_is_followed_while_nobody_listens(pins: Pins, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    log.write_text("0")
+    config = Config(watch=(log,), ring_size=1 << 20)
+    first = begin(config, new_session("h"), pins)
+    died(first, Watch(first.capture))
+    rotate = "mv log log.$0; echo x > log"
+    subprocess.run(["sh", "-c", rotate, "1"], cwd=tmp_path, check=True)
+    second = begin(config, new_session("h"), pins)
+    assert not second.new
+    subprocess.run(["sh", "-c", f"{rotate}; echo x >> log.1", "2"], cwd=tmp_path, check=True)
+    watch = Watch(second.capture)
+    rotated = [("rename", "log"), ("create", "log"), ("write", "log")]
+    assert names(watch) == [*rotated, *rotated, ("open", "log.1"), ("write", "log.1")]
+    second.capture.detach()
+    watch.close()
+
+
 def test_a_start_that_was_killed_half_way_is_removed(pins: Pins, tmp_path: Path) -> None:
     (half := pins.directory / "7").mkdir()
     (half / "maps").mkdir()

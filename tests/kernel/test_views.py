@@ -196,7 +196,7 @@ def test_a_renamed_ancestor(ground: Ground) -> None:
 
 
 def test_a_watched_directory_that_is_exchanged(ground: Ground) -> None:
-    """The rule stays with the directory, and the name watched is watched again when it has come back."""
+    """The rule stays with the directory, and the one that takes its name is watched, too."""
     other = ground.root / "other"
     other.mkdir()
     exchange = (
@@ -204,11 +204,13 @@ def test_a_watched_directory_that_is_exchanged(ground: Ground) -> None:
         "sys.exit(ctypes.CDLL(None).renameat2(-100, names[0], -100, names[1], 2))"
     )
     swap = f'/usr/bin/python3 -ISc \'{exchange}\' "$1" "$2"'
-    script = f'{swap}; echo x > "$2/moved"; echo x > "$1/not"; {swap}; rm "$1/moved"'
+    script = f'{swap}; echo x > "$2/moved"; echo x > "$1/too"; {swap}; rm "$1/moved"'
     assert ground.captured(script, ground.watched, other) == [
         ("exchange", str(ground.watched)),
         ("create", f"{other}/moved"),
         ("write", f"{other}/moved"),
+        ("create", f"{ground.watched}/too"),
+        ("write", f"{ground.watched}/too"),
         ("exchange", str(ground.watched)),
         ("unlink", f"{ground.watched}/moved"),
     ]

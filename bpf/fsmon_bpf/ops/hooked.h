@@ -17,6 +17,17 @@ static __always_inline u64 new_name_of(struct hooked *hooked) {
     return block.parent == what->parent && block.hash_len == what->hash_len ? hooked->other : what->dentry;
 }
 
+/* Files that have a new name now: of an exchange both. */
+static __always_inline void adopt_named(struct scratch *s, struct hooked *hooked) {
+    u32 shape = hooked->shape, moves = shape == SHAPE_RENAMED;
+    u32 made = shape == SHAPE_MADE || (hooked->op == OPERATION_OPEN && hooked->mode);
+    s->left_out = 0;
+    if (s->ret < 0) return;
+    if (made || moves) adopt_dentry(s, hooked->what.dentry);
+    if (moves || shape == SHAPE_LINKED) adopt_dentry(s, hooked->other);
+    if (made) s->left_out = 0; /* it had no other name */
+}
+
 /* Whether the file, or where its names are or were, is watched. */
 static __always_inline u32 judge(struct scratch *s, struct hooked *hooked) {
     struct noted *what = &hooked->what;
@@ -53,6 +64,7 @@ static __always_inline int do_hooked(struct scratch *s, void *task, struct hooke
     if (is_mount_operation(op)) void_verdicts();
     if (hooked->shape == SHAPE_MADE) take_dentry(&s->file, what->dentry, hooked->mnt);
     if (read64(s->file.sb + SB_FLAGS) & SB_NOUSER) return 0;
+    adopt_named(s, hooked);
     if (!judge(s, hooked)) return 0;
     struct open_how_args how = {};
     if (op == OPERATION_OPEN) {

@@ -12,7 +12,6 @@ static __always_inline int do_make(struct scratch *s, void *task, struct notes *
     u64 dir = noted_at(notes, s->parent)->dentry;
     begin(s, s->row.op, HOOK_SYS_EXIT);
     __builtin_memset(&s->file, 0, sizeof(s->file));
-    u32 named = 0;
     u64 inode = notes->made;
     if (inode) {
         u64 first = read64(inode + INODE_ALIASES);
@@ -20,10 +19,10 @@ static __always_inline int do_make(struct scratch *s, void *task, struct notes *
         struct dentry_block block = {};
         if (first) bpf_probe_read_kernel(&block, sizeof(block), (void *)(dentry + DENTRY_PARENT));
         if (first && block.inode == inode && block.parent == dir) {
+            adopt_dentry(s, dentry);
             fill_inode(&s->file, inode);
             take_name(&s->file, dir, (char *)block.name, (block.hash_len >> 32) & 255);
             s->event.path_source = PATHSOURCE_WALK;
-            named = 1;
         }
     }
     u64 sb = noted_at(notes, s->parent)->sb;
@@ -31,7 +30,7 @@ static __always_inline int do_make(struct scratch *s, void *task, struct notes *
     s->file.dev = read32(sb + SB_DEV);
     if (!is_name_watched(s, &s->file, dir)) return 0;
     if (!is_wanted(s->row.op) || is_ignored()) return 0;
-    if (!named && !take_argument_name(s, &s->file, dir, s->row.path)) {
+    if (!s->file.named && !take_argument_name(s, &s->file, dir, s->row.path)) {
         count_uncovered(UNCOVERED_UNRESOLVED);
         return 0;
     }
@@ -59,12 +58,14 @@ static __always_inline int do_link(struct scratch *s, void *task, struct notes *
     s->file.dentry = noted->dentry;
     s->file.mnt = mount_of(s, task, noted->sb, s->row.dirfd2, s->row.path2);
     s->other.mnt = s->file.mnt; /* link(2) crosses no mount */
+    s->left_out = 0;
+    u32 named = take_argument_name(s, &s->other, dir, s->row.path2);
+    if (named) adopt(s, noted->inode, read64(dir + DENTRY_INODE), s->other.name, s->other.name_len);
     s->candidates[0] = noted->parent;
     s->candidates[1] = dir;
     if (!is_either_watched(s, &s->file, 1)) return 0;
     if (!is_wanted(s->row.op) || is_ignored()) return 0;
-    s->event.path_source = PATHSOURCE_WALK;
-    if (!take_argument_name(s, &s->other, dir, s->row.path2)) {
+    if (!named) {
         count_uncovered(UNCOVERED_UNRESOLVED);
         return 0;
     }

@@ -15,8 +15,15 @@ static __always_inline struct open_how_args open_arguments(struct scratch *s) {
     return how;
 }
 
+static __always_inline void adopt_created(struct scratch *s, void *task) {
+    u64 file = file_of(task, (u32)s->ret);
+    if (file && (read32(file + FILE_MODE) & FMODE_CREATED)) adopt_dentry(s, read64(file + FILE_PATH + 8));
+}
+
 static __always_inline int do_open(struct scratch *s, void *task) {
-    if (s->ret < 0 || !take_file(s, task, (u32)s->ret)) return 0;
+    if (s->ret < 0) return 0;
+    adopt_created(s, task);
+    if (!take_file(s, task, (u32)s->ret)) return 0;
     struct open_how_args how = open_arguments(s);
     u64 file = file_of(task, (u32)s->ret);
     u32 created = (read32(file + FILE_MODE) & FMODE_CREATED) || (how.flags & O_TMPFILE_BIT);

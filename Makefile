@@ -18,7 +18,7 @@ RUN_PACKAGES := ca-certificates default-jre-headless gcc git libc6-dev maven pos
     sqlite3 tar
 # systemd: its machine id, and systemd-id128 to hold our derived host id to.
 TEST_PACKAGES := clang-format postgresql-15 systemd
-VM_PACKAGES := busybox-static cpio kmod qemu-system-x86 socat
+VM_PACKAGES := btrfs-progs busybox-static cpio kmod qemu-system-x86 socat xfsprogs
 
 .PHONY: help
 help: ## Say what can be made

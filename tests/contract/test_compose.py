@@ -28,9 +28,9 @@ def services() -> dict[str, Any]:
 def test_docker_accepts_it_where_docker_is() -> None:
     """`docker compose config` where the client has it; the tests below hold the structure anywhere."""
     if shutil.which("docker") is None:
-        return
+        pytest.skip("no docker here")
     if subprocess.run(["docker", "compose", "version"], capture_output=True, check=False).returncode != 0:
-        return
+        pytest.skip("docker has no compose here")
     done = subprocess.run(
         ["docker", "compose", "-f", _FILE, "config", "--quiet"], capture_output=True, text=True, check=False
     )

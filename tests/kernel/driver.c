@@ -1,9 +1,10 @@
 /* Does COUNT of each file operation through one way of naming files, and writes what a capture must show of it.
  *
- *   driver WAY DIR EXPECTED COUNT
+ *   driver WAY DIR EXPECTED COUNT [UID EUID GID EGID]
  *
  * DIR is where the files are, EXPECTED how a capture must name it. WAY is how the calls name it: absolute,
  * relative, dirfd, symlink, dotdot, absent (each path string stands alone in a page that was never touched).
+ * With ids it does so as them, and with all that root may do.
  * Output, a line an event: pid, operation, path, target path or "-", result, bytes asked for or "-".
  * Raw system calls only: libc would choose other ones. Static, so that nothing else opens files. */
 #define _GNU_SOURCE
@@ -11,6 +12,7 @@
 #include <fcntl.h>
 #include <linux/fs.h>
 #include <linux/openat2.h>
+#include <linux/securebits.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -18,6 +20,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -33,8 +36,16 @@
 #include "driver/names.h"
 #include "driver/attributes.h"
 
+static int become(char **ids) {
+    uid_t uid = atoi(ids[0]), euid = atoi(ids[1]);
+    gid_t gid = atoi(ids[2]), egid = atoi(ids[3]);
+    return prctl(PR_SET_SECUREBITS, SECBIT_NO_SETUID_FIXUP) || setresgid(gid, egid, egid) ||
+           setresuid(uid, euid, euid);
+}
+
 int main(int argc, char **argv) {
-    if (argc != 5) return 2;
+    if (argc != 5 && argc != 9) return 2;
+    if (argc == 9 && become(argv + 5)) return 1;
     way = argv[1];
     dir = argv[2];
     expected = argv[3];

@@ -26,9 +26,13 @@ def run_driver(
     shown_as: Path,
     view: Sequence[str | Path] = (),
     count: int = COUNT,
+    ids: Sequence[int] = (),
 ) -> tuple[int, Counter[tuple[str, ...]]]:
-    """The driver's pid, and what it says must be captured; ``view`` is a command that becomes the driver."""
-    command = [*view, driver, way, folder, shown_as, str(count)]
+    """The driver's pid, and what it says must be captured; ``view`` is a command that becomes the driver.
+
+    ``ids``: the uid, euid, gid and egid to do it as.
+    """
+    command = [*view, driver, way, folder, shown_as, str(count), *map(str, ids)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         expected, _ = process.communicate(timeout=60)
     assert process.returncode == 0

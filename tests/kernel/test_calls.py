@@ -26,9 +26,10 @@ def watch(root: Path, watching: Callable[..., Watch]) -> Watch:
     return watching(root)
 
 
-def lines_of(*command: object) -> list[list[str]]:
+def lines_of(*command: object, cwd: Path | None = None) -> list[list[str]]:
     """What the driver says must be captured."""
-    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False, timeout=120)
+    argv = list(map(str, command))
+    done = subprocess.run(argv, cwd=cwd, capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 0, done.stderr
     return [line.split("\t") for line in done.stdout.splitlines()]
 
@@ -39,19 +40,21 @@ def named(event: Event) -> list[str]:
 
 @pytest.mark.differs(
     case="requests of io_uring",
-    lsm=("read = bytes", "write = bytes", "others = as they end, or unknown"),
+    lsm=("read = bytes", "write = bytes", "open = fd, or unknown", "others = as they end"),
     tracepoint=("uncovered.io_uring",),
     reason="they are no system calls. `lsm` counts reads and writes that ask for no completion"
     " (IOSQE_CQE_SKIP_SUCCESS) as `uncovered.io_uring`",
 )
 @pytest.mark.parametrize("way", ["inline", "async", "sqpoll", "linked"])
 def test_io_uring(root: Path, watch: Watch, programs: Programs, way: str) -> None:
-    """Exactly one event a request, with its result or none: a result of another request it never has."""
+    """Exactly one event a request, with its result: only of an open that no worker did may there be none."""
     before = watch.capture.counters()
     folder = root / way
     folder.mkdir()
     watch.events()
-    lines = lines_of(programs.ring, way, folder, COUNT)
+    # From within the folder: the look-up from a guest's / on, an overlay, is left to a worker.
+    relative = lines_of(programs.ring, way, ".", COUNT, cwd=folder)
+    lines = [[column.replace("./", f"{folder}/") for column in line] for line in relative]
     events, after = watch.events(), watch.capture.counters()
     if not watch.capture.hooks:
         assert events == []
@@ -63,8 +66,8 @@ def test_io_uring(root: Path, watch: Watch, programs: Programs, way: str) -> Non
     known = [event for event in events if event["result"] is not None]
     expected = Counter(map(tuple, lines))
     assert not Counter((*named(event), str(event["result"])) for event in known) - expected
-    assert {"read", "write"} <= {event["op"] for event in known}
-    assert all(event["result"] is not None for event in events if event["op"] in ("read", "write"))
+    unknown = {event["op"] for event in events if event["result"] is None}
+    assert unknown <= (set() if way == "async" else {"open"})
 
 
 def test_32_bit_calls(root: Path, watch: Watch, programs: Programs) -> None:

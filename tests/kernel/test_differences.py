@@ -81,6 +81,21 @@ def test_a_failed_descriptor_operation(root: Path, check: Check) -> None:
 
 
 @pytest.mark.differs(
+    case="cloning where files cannot share their blocks (ext4, tmpfs)",
+    lsm=("open = fd", "open = fd"),
+    tracepoint=("open = fd", "open = fd", "read = ENOTSUP", "clone = ENOTSUP"),
+    reason="here, too, the kernel refuses it before it asks a hook",
+)
+def test_a_clone_that_cannot_be(root: Path, check: Check) -> None:
+    for name in ("source", "target"):
+        (root / name).write_text("text")
+    check(
+        "import fcntl, os\nsource, target = os.open('source', os.O_RDONLY), os.open('target', os.O_WRONLY)\n"
+        "try: fcntl.ioctl(target, 0x40049409, source)\nexcept OSError: pass"
+    )
+
+
+@pytest.mark.differs(
     case="opening a FIFO, interrupted by a signal",
     lsm=("open = EINTR",),
     tracepoint=(),

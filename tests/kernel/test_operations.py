@@ -1,8 +1,10 @@
 """COUNT of each operation give exactly COUNT events, whatever way the files are named."""
 
+import os
 import subprocess
 from collections import Counter
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -26,20 +28,29 @@ def ground(
             subprocess.run(["umount", "-l", str(root)], check=True)
 
 
-@pytest.mark.parametrize("way", WAYS)
-def test_every_operation_is_captured_exactly(ground: Ground, programs: Programs, way: str) -> None:
-    folder = ground.root / way
+def check(ground: Ground, programs: Programs, way: str, folder: Path, ids: tuple[int, ...]) -> None:
     lay_out(folder, programs.noop)
     ground.watch.events()
     lost = ground.watch.capture.counters().lost
-    pid, expected = run_driver(programs.driver, way, folder, folder)
+    pid, expected = run_driver(programs.driver, way, folder, folder, ids=ids)
     events = ground.watch.events()
     captured = Counter(as_expected(event) for event in events)
     assert captured == expected
     assert ground.watch.capture.counters().lost == lost
+    uid, euid, gid, _ = ids or (0, 0, 0, 0)
     for event in events:
-        assert event["comm"] in ("driver", "noop")
-        assert event["exe"] == str(programs.driver) or event["op"] == "exec"
-        assert event["ppid"] or event["pid"] != pid
-        assert (event["uid"], event["gid"], event["euid"]) == (0, 0, 0)
+        assert (event["comm"], event["ppid"]) == (
+            ("driver", os.getpid()) if event["pid"] == pid else ("noop", pid)
+        )
+        assert event["exe"] == str(programs.driver if event["pid"] == pid else folder / "noop")
+        assert (event["uid"], event["euid"], event["gid"]) == (uid, euid, gid)
         assert not event["path_truncated"]
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_every_operation_is_captured_exactly(ground: Ground, programs: Programs, way: str) -> None:
+    check(ground, programs, way, ground.root / way, ())
+
+
+def test_every_operation_is_captured_with_its_ids(ground: Ground, programs: Programs) -> None:
+    check(ground, programs, "absolute", ground.root / "ids", (2001, 2002, 1001, 1002))

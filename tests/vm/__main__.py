@@ -96,8 +96,8 @@ def _test(arguments: argparse.Namespace) -> int:
                 told.append(f"Linux {series} preempt={preempt}: FAILED, {error}")
                 failed = True
                 continue
-            told.append(str(outcome))
-            if outcome.status == 0:
+            told += str(outcome).splitlines()
+            if outcome.passed:
                 shutil.rmtree(outcome.state)
             else:
                 told.append(f"its console and junit file are in {outcome.state}")

@@ -3,8 +3,11 @@
 import io
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 import static_programs
@@ -46,7 +49,17 @@ def test_kernel_tests_pass_in_the_guest(
 ) -> None:
     outcome, told = runs[series, preempt].result()
     print(told)
-    if outcome.status != 0:
+    if not outcome.passed:
         pytest.fail(f"{outcome}\nthe guest's console and files are in {outcome.state}", pytrace=False)
-    assert outcome.counts["tests"] > 0
     shutil.rmtree(outcome.state)
+
+
+def test_a_test_that_is_skipped_fails_the_run(tmp_path: Path) -> None:
+    file = tmp_path / "test_it.py"
+    file.write_text("import pytest\ndef test_done(): pass\ndef test_left_out(): pytest.skip('not here')\n")
+    command = [sys.executable, "-m", "pytest", "-q", f"--junit-xml={tmp_path}/junit.xml", str(file)]
+    status = subprocess.run(command, cwd=tmp_path, check=False).returncode
+    outcome = suite.Outcome("6.1", "full", status, tmp_path, 0)
+    assert (outcome.status, outcome.counts["tests"], outcome.counts["skipped"]) == (0, 2, 1)
+    assert not outcome.passed
+    assert str(outcome).splitlines()[1:] == ["skipped test_it::test_left_out: not here"]

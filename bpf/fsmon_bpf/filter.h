@@ -138,7 +138,7 @@ static __always_inline void void_verdicts(void) {
 static __always_inline u32 is_either_watched(struct scratch *s, struct target *file, u32 moved) {
     struct inode_key key = {.ino = file->ino, .dev = file->dev, .generation = file->generation};
     u32 *watch = watches.lookup(&key);
-    if (watch && !s->left_out) return *watch == WATCH_INCLUDE; /* the way to an excluded name is no secret */
+    if (watch) return *watch == WATCH_INCLUDE;
     s->place = 0;
 #pragma unroll /* 6.1 refuses the loop of loops that the compiler makes of it (back-edge) */
     for (u32 i = 0; i < 2; i++) {

@@ -132,7 +132,6 @@ struct scratch {
     u32 best_len, found;
     u32 mount_unsure;                    /* it may be one that was not looked at */
     u32 rank, best_rank, ties, pins;     /* ties: others that are as good */
-    u32 left_out;                        /* the file has just been given a name that is excluded */
     u32 place;                           /* what is_either_watched has found */
     volatile u32 parent, victim, second; /* indices of noted inodes; in memory, or the verifier tries each */
     u32 locked;                          /* by the scheduler: nothing may be allocated */

@@ -2,11 +2,8 @@
  *
  * User space fills the map of names, and learns from the other one what was added to that of watched inodes. */
 
-struct name_rule {
-    u64 id; /* user space's */
-    u32 watch, spare;
-};
-BPF_F_TABLE("hash", struct name_key, struct name_rule, names, 65536, BPF_F_NO_PREALLOC); /* 300 bytes each */
+BPF_F_TABLE("hash", struct name_key, u64, names, 65536,
+            BPF_F_NO_PREALLOC); /* user space's number of the rule */
 
 struct adoption {
     u64 rule, time;
@@ -21,15 +18,14 @@ static __always_inline void adopt(struct scratch *s, u64 inode, u64 dir, void *n
     read_inode_key(&named->dir, dir);
     named->dir.dev = key.dev;
     bpf_probe_read_kernel(named->name, within(len, 256), name);
-    struct name_rule *rule = names.lookup(named);
+    u64 *rule = names.lookup(named);
     if (!rule) return;
     read_inode_key(&key, inode);
     if (watches.lookup(&key)) return;
     if ((read32(inode + INODE_MODE) & S_IFMT) == S_IFLNK)
         return; /* where it leads is meant: user space sees */
-    struct adoption adoption = {.rule = rule->id, .time = bpf_ktime_get_ns()};
-    u32 watch = rule->watch;
-    s->left_out = watch == WATCH_EXCLUDE;
+    struct adoption adoption = {.rule = *rule, .time = bpf_ktime_get_ns()};
+    u32 watch = WATCH_INCLUDE;
     adopted.update(&key, &adoption); /* first: what is watched and not told of is taken away again */
     watches.update(&key, &watch);
     void_verdicts();

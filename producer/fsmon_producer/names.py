@@ -19,13 +19,6 @@ class Name(NamedTuple):
     name: bytes
 
 
-class Meaning(NamedTuple):
-    """What becomes of a file of that name."""
-
-    rule: int  # as of rule_id
-    verdict: int  # as in the map of watched inodes
-
-
 def rule_id(path: Path) -> int:
     """A number for the rule of that name: the same to the next process."""
     return int.from_bytes(hashlib.blake2b(os.fsencode(path), digest_size=8).digest(), "little")
@@ -37,15 +30,15 @@ class Names:
     def __init__(self, bpf: Any) -> None:
         self._table = bpf[b"names"]
         self._adopted = bpf[b"adopted"]
-        self._there: dict[Name, Meaning] | None = None  # not looked at yet: a predecessor may have filled it
+        self._there: dict[Name, int] | None = None  # not looked at yet: a predecessor may have filled it
 
-    def enforce(self, wanted: Mapping[Name, Meaning]) -> None:
-        """Bring the map to this."""
+    def enforce(self, wanted: Mapping[Name, int]) -> None:
+        """Bring the map to this: of each name the number of its rule."""
         if self._there is None:
-            self._there = {self._name(key): Meaning(leaf.id, leaf.watch) for key, leaf in self._table.items()}
-        for name, meaning in wanted.items():
-            if self._there.get(name) != meaning:
-                self._table[self._key(name)] = self._table.Leaf(*meaning)
+            self._there = {self._name(key): leaf.value for key, leaf in self._table.items()}
+        for name, rule in wanted.items():
+            if self._there.get(name) != rule:
+                self._table[self._key(name)] = self._table.Leaf(rule)
         for name in self._there.keys() - wanted.keys():
             del self._table[self._key(name)]
         self._there = dict(wanted)

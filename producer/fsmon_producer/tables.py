@@ -25,10 +25,6 @@ class _NameKey(ctypes.Structure):
     _fields_ = (("dir", _InodeKey), ("name", ctypes.c_char * 256))
 
 
-class _NameRule(ctypes.Structure):
-    _fields_ = (("id", ctypes.c_uint64), ("watch", ctypes.c_uint32), ("spare", ctypes.c_uint32))
-
-
 class _Adoption(ctypes.Structure):
     _fields_ = (("rule", ctypes.c_uint64), ("time", ctypes.c_uint64))
 
@@ -42,7 +38,7 @@ _TYPES: dict[str, tuple[type[Any], type[Any]]] = {
     "cursors": (_U32, _Cursor),
     "marker": (_U32, _InodeKey),
     "watches": (_InodeKey, _U32),
-    "names": (_NameKey, _NameRule),
+    "names": (_NameKey, _U64),
     "adopted": (_InodeKey, _Adoption),
     "outcomes": (_U32, _U64),
     "uncovered": (_U32, _U64),

@@ -14,7 +14,7 @@ from typing import Any
 from fsmon_schemas.errors import ConfigError, FatalError
 
 from fsmon_producer.marker import Inode, Marker
-from fsmon_producer.names import Meaning, Name, Names, rule_id
+from fsmon_producer.names import Name, Names, rule_id
 from fsmon_producer.settings import Settings
 
 _INCLUDE, _EXCLUDE = 1, 2  # enum in filter.h
@@ -178,13 +178,9 @@ class Watches:
         count = len(self._wanted(rules))
         if count > _CAPACITY:
             raise ConfigError(f"{count} files to watch: the kernel's map holds {_CAPACITY}")
-        self._names.enforce(
-            {
-                rule.name: Meaning(rule_id(path), _verdict(exclude=rule.exclude))
-                for path, rule in rules.items()
-                if rule.name
-            }
-        )
+        # Of what is left out none: who may write there could hide a file by passing it through that name.
+        names = {rule.name: rule_id(path) for path, rule in rules.items() if rule.name and not rule.exclude}
+        self._names.enforce(names)
         there = {self._inode(key): verdict.value for key, verdict in self._table.items()}
         self._take_adopted(rules)  # after that look: what the kernel has added is not to be taken away
         wanted = self._wanted(rules)

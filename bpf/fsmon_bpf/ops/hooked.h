@@ -21,11 +21,9 @@ static __always_inline u64 new_name_of(struct hooked *hooked) {
 static __always_inline void adopt_named(struct scratch *s, struct hooked *hooked) {
     u32 shape = hooked->shape, moves = shape == SHAPE_RENAMED;
     u32 made = shape == SHAPE_MADE || (hooked->op == OPERATION_OPEN && hooked->mode);
-    s->left_out = 0;
     if (s->ret < 0) return;
     if (made || moves) adopt_dentry(s, hooked->what.dentry);
     if (moves || shape == SHAPE_LINKED) adopt_dentry(s, hooked->other);
-    if (made) s->left_out = 0; /* it had no other name */
 }
 
 /* Whether the file, or where its names are or were, is watched. */

@@ -58,7 +58,6 @@ static __always_inline int do_link(struct scratch *s, void *task, struct notes *
     s->file.dentry = noted->dentry;
     s->file.mnt = mount_of(s, task, noted->sb, s->row.dirfd2, s->row.path2);
     s->other.mnt = s->file.mnt; /* link(2) crosses no mount */
-    s->left_out = 0;
     u32 named = take_argument_name(s, &s->other, dir, s->row.path2);
     if (named) adopt(s, noted->inode, read64(dir + DENTRY_INODE), s->other.name, s->other.name_len);
     s->candidates[0] = noted->parent;

@@ -51,7 +51,6 @@ static __always_inline int do_rename(struct scratch *s, void *task, struct notes
     s->other.dentry = noted->dentry;
     s->other.mnt = s->file.mnt; /* rename(2) crosses no mount */
     u64 to_dir = read64(noted->dentry + DENTRY_PARENT);
-    s->left_out = 0;
     for (u32 i = 0; i < NOTED; i++) {
         FORGET_REGISTERS;
         if (i < notes->count && has_moved(&notes->inodes[i])) adopt_dentry(s, notes->inodes[i].dentry);

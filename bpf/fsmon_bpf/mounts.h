@@ -121,6 +121,7 @@ static __always_inline u64 find_mount(struct scratch *s, void *task, u64 sb, u32
     s->best = s->start ? s->start - MOUNT_MNT : s->candidates[0];
     s->best_len = 0;
     struct path_buffer *buffer = &s->buffers[BUFFER_NAME];
+    if (s->found > 1 && !absolute) s->mount_unsure = 1;
     if (s->found == 1 || !absolute) return s->best + MOUNT_MNT;
     for (u32 i = 0; i < MOUNTS_COMPARED; i++) {
         FORGET_REGISTERS;
@@ -131,6 +132,8 @@ static __always_inline u64 find_mount(struct scratch *s, void *task, u64 sb, u32
         s->best_len = len;
         s->best = mount;
     }
-    if (s->mount_unsure && !s->best_len && !s->start) return 0;
+    if (s->best_len || s->start) return s->best + MOUNT_MNT;
+    if (s->mount_unsure) return 0;
+    s->mount_unsure = 1; /* the path led there by a symbolic link */
     return s->best + MOUNT_MNT;
 }

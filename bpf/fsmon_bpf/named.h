@@ -8,7 +8,7 @@ BPF_F_TABLE("hash", struct name_key, u64, names, 65536,
 struct adoption {
     u64 rule, time;
 };
-BPF_HASH(adopted, struct inode_key, struct adoption, 1024);
+BPF_HASH(adopted, struct inode_key, struct adoption, 16384);
 
 /* The inode has that name now in a directory of its file system. */
 static __always_inline void adopt(struct scratch *s, u64 inode, u64 dir, void *name, u32 len) {
@@ -26,8 +26,11 @@ static __always_inline void adopt(struct scratch *s, u64 inode, u64 dir, void *n
         return; /* where it leads is meant: user space sees */
     struct adoption adoption = {.rule = *rule, .time = bpf_ktime_get_ns()};
     u32 watch = WATCH_INCLUDE;
-    adopted.update(&key, &adoption); /* first: what is watched and not told of is taken away again */
-    watches.update(&key, &watch);
+    /* First: what is watched and not told of is taken away again. It bounds what is watched while nobody asks. */
+    if (adopted.update(&key, &adoption) || watches.update(&key, &watch)) {
+        count_uncovered(UNCOVERED_UNRESOLVED);
+        return;
+    }
     void_verdicts();
 }
 

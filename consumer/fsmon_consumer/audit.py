@@ -20,7 +20,7 @@ is then not known either: it is never shown as 0.
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from fsmon_consumer.ledger import Ranges
@@ -29,6 +29,7 @@ from fsmon_consumer.report_ledger import CLONED
 from fsmon_consumer.store import Database, statement
 
 _SETTLE_PAUSE_SECONDS = 0.25
+_SILENT = timedelta(minutes=10)  # many times --report-interval
 SPOOL = "spool"  # the stage at which events are lost that had been captured
 
 
@@ -51,7 +52,11 @@ class Report:
     placed_seq: int = 0  # every seq below it lies up to acked_offset
     boot_time: int = 0
     first_boot_time: int = 0  # that of the session's first report
-    beside: int = 0  # newer reports that came after another boot's first
+    beside: int = 0  # how often another boot reported between two of these
+
+    def fell_silent(self, successor: "Report | None") -> bool:
+        """Whether the host's next session has reported for long since this one did."""
+        return successor is not None and successor.time - self.time > _SILENT
 
     def outlives(self, successor: "Report") -> bool:
         """Whether it is of the same boot as the host's next session and was made after that one's first."""
@@ -161,12 +166,13 @@ def account(
     unaccounted: int | None = len(holes)
     lost = {**report.lost, SPOOL: len(dropped)} if dropped.spans else report.lost
     note = report.end_reason or ""
-    if report.beside >= CLONED:
+    silent = report.state != "ended" and report.fell_silent(successor)
+    if report.beside >= CLONED and not silent:
         note = (
             f"another machine runs as this host at the same time as this one, of boot {report.boot_id}; "
             "are they clones? Give each its own --host-id"
         )
-    elif report.state != "ended" and successor is not None and report.outlives(successor):
+    elif report.state != "ended" and successor is not None and not silent and report.outlives(successor):
         note = "another producer of this machine, of another --state-dir, runs at the same time"
     elif report.state != "ended" and successor is not None:
         cause = "the host restarted" if successor.boot_id != report.boot_id else "the producer was replaced"

@@ -8,7 +8,7 @@ from fsmon_consumer.ledger import Ranges
 from fsmon_consumer.store import Database, as_json, statement
 
 _log = logging.getLogger(__name__)
-CLONED = 2  # reports after another boot's first: one may have waited in a restarted host's spool
+CLONED = 2  # turns of another boot between reports: a last one may have waited in a restarted host's spool
 _SAID_AGAIN = 100  # reports later
 
 

@@ -241,7 +241,7 @@ class EventTable:
             for rows in table.to_batches(max_chunksize=_COPY_ROWS):
                 yield encoder.write_batch(rows)
             yield encoder.finish()
-        except (KeyboardInterrupt, SystemExit, GeneratorExit):
+        except (KeyboardInterrupt, SystemExit, GeneratorExit, MemoryError):
             raise
         except BaseException as error:  # pgpq is Rust too: panics are no Exceptions
             raise refused(

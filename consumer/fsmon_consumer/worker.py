@@ -48,6 +48,7 @@ class Worker:
         self._plan = PartitionPlan(ahead=config.partitions_ahead, retention=config.retention)
         self._doubts = Doubts()
         self._streaks = Streaks(config.pause_after)
+        self._refused: dict[Place, int] = {}  # single messages in a row
         self._absent = AbsentTopics([config.topic, config.reports_topic], self._cluster.absent)
         self._metrics: Metrics | None = None
         self._failure: BaseException | None = None
@@ -152,12 +153,27 @@ class Worker:
                 for half in _halves(batch.slices):
                     self._store(half)
                 return
-            _log.error(
-                "PostgreSQL refuses %s[%d] offset %d", *batch.slices[0].place, batch.slices[0].offsets[0]
-            )
+            if self._is_refused_again(batch.slices[0], str(error)):
+                return
             flushed = self._flush_refused(batch, str(error))
+        else:
+            for piece in batch.slices:
+                self._refused.pop(piece.place, None)
         self._streaks.keep(outlook, flushed.next_offsets)
         self._tell(flushed)
+
+    def _is_refused_again(self, piece: LogSlice, detail: str) -> bool:
+        """Whether so many messages in a row were that their partition is paused: the fault is another."""
+        place, limit = piece.place, self._config.pause_after
+        _log.error("PostgreSQL refuses %s[%d] offset %d", *place, piece.offsets[0])
+        self._refused[place] = in_a_row = self._refused.get(place, 0) + 1
+        if in_a_row < limit:
+            return False
+        why = (
+            f"{in_a_row} messages in a row could not be stored, and are tried each minute; the last: {detail}"
+        )
+        self._patience.wait_for("PostgreSQL", lambda: self._pause({place: why}))
+        return True
 
     def _flush_refused(self, batch: Batch, detail: str) -> Flushed:
         """Bury a message; what refuses its identity, too, gets it without."""

@@ -111,8 +111,8 @@ def detach(
 ) -> None:
     """End the capture that a stopped or killed producer has left, and remove all of it from the kernel.
 
-    What is left in its ring is delivered first, if Kafka is given and answers. Exit code 1 where events were
-    lost with it.
+    What is left in its ring is delivered first, if Kafka is given and answers; else it goes to the spool.
+    Exit code 1 where events, or the last report, were lost with it.
     """
     resolved = _resolved(dict(locals()))
     raise typer.Exit(ending.detach(resolved))

@@ -59,7 +59,7 @@ class Config:
     metrics: tuple[str, int] | None = None  # host, port
     state_dir: Path = STATE_DIR
     bpffs: Path | None = None  # state_dir/bpf
-    spool_size: int = 1 << 30  # of a session; 0: none
+    spool_size: int = 1 << 30  # 0: none
     spool_full: str = "stop"
 
 

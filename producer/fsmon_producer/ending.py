@@ -7,6 +7,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from fsmon_schemas.errors import FatalError
 from fsmon_schemas.schema import Schema
 
 from fsmon_producer import preflight
@@ -86,12 +87,21 @@ class Ending:
     def give_up(self, reason: str, *, deliver: bool) -> int:
         """Deliver what the drain time-out allows, then remove all; the number of events lost with it."""
         try:
-            self._pipeline.finish(reason, deliver=deliver)
+            self._finish(reason, deliver=deliver)
         except CorruptRingError as error:  # it would be no less corrupt the next time
             _log.error("session %d: %s", self._pinned.identity.session.id, error)
         lost = self.undelivered
         self._pinned.remove()
         return lost
+
+    def _finish(self, reason: str, *, deliver: bool) -> None:
+        try:
+            self._pipeline.finish(reason, deliver=deliver)
+        except FatalError as error:
+            if not deliver or isinstance(error, CorruptRingError):
+                raise
+            _log.error("session %d cannot be delivered: %s", self._pinned.identity.session.id, error)
+            self._pipeline.finish(reason, deliver=False)
 
     def __enter__(self) -> Self:
         return self

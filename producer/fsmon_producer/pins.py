@@ -64,7 +64,10 @@ class Identity:
         except RecursionError as error:
             raise ValueError("nested beyond reason") from error
         values = {each.name: stored[each.name] for each in fields(cls) if each.name in stored}
-        values["session"] = Session(**values["session"])
+        session = values["session"]
+        values["session"] = Session(
+            **{each.name: session[each.name] for each in fields(Session) if each.name in session}
+        )
         lists = {name: tuple(value) for name, value in values.items() if isinstance(value, list)}
         return cls(**{**values, **lists})
 

@@ -211,7 +211,7 @@ class Pipeline:
             what = f"{left} events and the last report are" if kept else "the last report is"
             _log.warning("%s in the spool: the next `fsmon-producer run` delivers what is there", what)
             return 0
-        if not delivered:
+        if not delivered and not kept:
             _log.error("%d events were captured and not delivered: a longer --drain-timeout may help", left)
         if not reported:
             _log.error("the last report was not delivered: the ledger will not know how this session ended")

@@ -275,7 +275,7 @@ def spool_of(
 ) -> Spool | None:
     """The session's own; None where the configuration wants none and none was left.
 
-    All sessions' together are bounded: each reboot during an outage leaves one.
+    All sessions' together are bounded, each reboot during an outage leaves one; with drop-oldest each is.
     """
     directory = spools / f"{session.id:x}"
     if not config.spool_size and not (directory.is_dir() and any(directory.iterdir())):
@@ -287,7 +287,8 @@ def spool_of(
         config.spool_size,
         identity,
         drop_oldest=drop_oldest,
-        others=lambda: _bytes_beside(directory),
+        # Where the oldest goes for the newest, it is the session's own.
+        others=(lambda: 0) if drop_oldest else (lambda: _bytes_beside(directory)),
     )
 
 

@@ -18,9 +18,11 @@ from fsmon_producer.names import Name, Names, rule_id
 from fsmon_producer.settings import Settings
 
 _INCLUDE, _EXCLUDE = 1, 2  # enum in filter.h
-_CAPACITY = 65536  # of BPF_HASH(watches) in filter.h
+_ADOPTED = 16384  # of BPF_HASH(adopted) in named.h
+_CAPACITY = 65536 - _ADOPTED  # of BPF_HASH(watches) in filter.h, which the kernel fills as well
 # Inodes that bore a name before stay watched, as a rotated log that is still written to: so many of them.
 _FORMER = 16
+_INHERITED = 4096  # of those that only the producer before us knew
 
 
 _NOTHING = Inode(0, 0, 0)
@@ -127,15 +129,17 @@ class Watches:
         That is what bore one of the names before, as a rotated log that is still written to. A name that is
         not there any more is left to what the map says.
         """
-        if not forget:
-            there = {self._inode(key): verdict.value for key, verdict in self._table.items()}
-            self._inherited = {inode: verdict == _EXCLUDE for inode, verdict in there.items()}
+        there = {self._inode(key): verdict.value for key, verdict in self._table.items()}
         wanted = {**dict.fromkeys(exclude, True), **dict.fromkeys(include, False)}
-        rules = {}
-        for path, excluded in wanted.items():
-            inode = self._inode_there(path)
-            rules[path] = _Rule(excluded, deque([inode] if inode else (), _FORMER))
-            self._find_name(path, rules[path])
+        rules = {path: _Rule(excluded, deque(maxlen=_FORMER)) for path, excluded in wanted.items()}
+        adopted = self._take_adopted(rules)
+        for path, rule in rules.items():
+            if (inode := self._inode_there(path)) is not None:
+                rule.stands_for(inode)
+            self._find_name(path, rule)
+        if not forget:
+            kept = [inode for inode in there if inode not in adopted][:_INHERITED]
+            self._inherited = {inode: there[inode] == _EXCLUDE for inode in kept}
         self._enforce(rules)
 
     def follow_names(self) -> list[Path]:
@@ -145,7 +149,7 @@ class Watches:
         is added again with its new one. Mostly the kernel has done so; what it does not see is a directory
         or a mount above that was replaced, and where a symbolic link leads now.
         """
-        anew = self._take_adopted(self._rules)
+        anew = bool(self._take_adopted(self._rules))
         for path, rule in self._rules.items():
             inode = self._inode_there(path)
             stands_for_another = inode is not None and rule.stands_for(inode)
@@ -184,22 +188,31 @@ class Watches:
         there = {self._inode(key): verdict.value for key, verdict in self._table.items()}
         self._take_adopted(rules)  # after that look: what the kernel has added is not to be taken away
         wanted = self._wanted(rules)
+        gone = there.keys() - wanted.keys()
+        if (
+            len(there) > _CAPACITY
+        ):  # else what is watched by one rule less, and by another more, is so throughout
+            self._forget(gone)
         for inode, excluded in wanted.items():
             verdict = _verdict(exclude=excluded)
             if there.get(inode) != verdict:
                 self._table[self._key(inode)] = self._table.Leaf(verdict)
-        for inode in there.keys() - wanted.keys():
-            del self._table[self._key(inode)]
+        if len(there) <= _CAPACITY:
+            self._forget(gone)
         self._rules = rules
         self._settings.void_verdicts()
+
+    def _forget(self, inodes: Iterable[Inode]) -> None:
+        for inode in inodes:
+            del self._table[self._key(inode)]
 
     def _wanted(self, rules: dict[Path, _Rule]) -> dict[Inode, bool]:
         wanted = dict(self._inherited)
         wanted.update((inode, rule.exclude) for rule in rules.values() for inode in rule.inodes)
         return wanted
 
-    def _take_adopted(self, rules: dict[Path, _Rule]) -> bool:
-        """Note what the kernel has begun to watch; whether there was anything.
+    def _take_adopted(self, rules: dict[Path, _Rule]) -> set[Inode]:
+        """Note what the kernel has begun to watch, which is returned.
 
         Also in the rules that are in force, should these not come to be.
         """
@@ -209,7 +222,7 @@ class Watches:
             for rule, inode in adopted:
                 if rule in paths and known[paths[rule]].stands_for(inode):
                     self._replaced.add(paths[rule])
-        return bool(adopted)
+        return {inode for _, inode in adopted}
 
     def _find_name(self, path: Path, rule: _Rule) -> bool:
         """See which directory has the name, behind symbolic links; whether it is another than before."""

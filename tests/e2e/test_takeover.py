@@ -1,6 +1,7 @@
 """The producer killed, stopped and replaced under load: the kernel goes on, the next one loses nothing."""
 
 import random
+import shutil
 import signal
 import subprocess
 import time
@@ -214,6 +215,20 @@ def test_detached_during_an_outage_with_nothing_left_its_end_is_told_by_the_next
     host.fsmon.stop_producer()
     assert host.fsmon.audit(settle_seconds=90) == 0
     assert host.sessions() == [("ended", "detached"), ("ended", "SIGINT")]
+
+
+def test_what_can_never_be_delivered_is_detached_into_the_spool(host: Host) -> None:
+    kafka = host.fsmon.stack.kafka
+    kafka.stop()  # else it would not begin
+    host.start("--topic=no-such-topic")
+    (host.watched / "file").touch()
+    host.fsmon.producer.kill()
+    kafka.start()
+    detached = host.run("detach")
+    assert (detached.returncode, "no-such-topic" in detached.stdout) == (0, True), detached.stdout
+    assert "are in the spool" in detached.stdout
+    assert not (host.fsmon.directory / "producer" / "bpf").is_mount()
+    shutil.rmtree(host.fsmon.directory / "producer" / "spool")
 
 
 def test_where_nothing_can_be_pinned_it_is_said_and_a_stop_ends_the_session(host: Host) -> None:

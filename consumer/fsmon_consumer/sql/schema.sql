@@ -112,7 +112,7 @@ CREATE TABLE reports (
     dropped int8multirange NOT NULL DEFAULT '{}',
     placed_seq bigint NOT NULL DEFAULT 0,
     arrival bigint NOT NULL GENERATED ALWAYS AS IDENTITY,
-    first_boot_time bigint NOT NULL,
+    first_boot_time bigint,
     beside bigint NOT NULL DEFAULT 0,
     PRIMARY KEY (host_id, session)
 );
@@ -120,7 +120,7 @@ COMMENT ON COLUMN reports.dropped IS 'Seqs that will not arrive, but for those t
 COMMENT ON COLUMN reports.placed_seq IS 'Every seq below it lies up to acked_offset: the acked_seq that came with that.';
 COMMENT ON COLUMN reports.arrival IS 'Orders the sessions of different boots: by when each was first reported.';
 COMMENT ON COLUMN reports.first_boot_time IS 'Orders the sessions of one boot: boot_time of the first report.';
-COMMENT ON COLUMN reports.beside IS 'Newer reports that came after another boot''s first: one may have been kept in a spool.';
+COMMENT ON COLUMN reports.beside IS 'How often another boot reported between two of these: once its last may have waited in a spool.';
 
 -- Where each partition goes on, and who owns it: `epoch` fences off every earlier owner.
 -- messages = stored + duplicates + dead + expired (reports count as stored).

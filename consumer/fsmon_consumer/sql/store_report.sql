@@ -34,14 +34,16 @@ ON CONFLICT (host_id, session) DO UPDATE SET
     uncovered = EXCLUDED.uncovered,
     dropped = r.dropped + EXCLUDED.dropped,
     placed_seq = CASE WHEN EXCLUDED.acked_offset IS NULL THEN r.placed_seq ELSE EXCLUDED.acked_seq END,
-    -- The time holds off what only arrived so: a reports topic of several partitions that is read late.
+    -- By turns, of sessions that were there at one time: not what is only read late, or replayed.
     beside = r.beside + (
         EXCLUDED.boot_time > r.boot_time AND EXISTS (
             SELECT FROM reports AS o
             WHERE o.host_id = r.host_id AND o.boot_id <> r.boot_id AND o.arrival > r.arrival
-                AND o.session_start + interval '1 minute' < EXCLUDED.time
+                AND o.stored_at > r.stored_at
+                AND o.time > r.session_start AND EXCLUDED.time > o.session_start
         )
     )::integer,
+    first_boot_time = coalesce(r.first_boot_time, EXCLUDED.boot_time), -- a worker of before the column has none
     stored_at = clock_timestamp()
 WHERE EXCLUDED.boot_time >= r.boot_time
 RETURNING beside

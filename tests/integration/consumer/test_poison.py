@@ -104,6 +104,20 @@ def test_what_the_database_refuses_is_one_letter_and_no_more(site: Site, make_fl
     assert site.rows("SELECT topic FROM offsets WHERE messages <> stored + duplicates + dead + expired") == []
 
 
+def test_a_rule_that_refuses_all_pauses_the_partition(site: Site, make_fleet: MakeFleet) -> None:
+    """Rather than empty the topic into the dead letters, a message a transaction."""
+    fleet = make_fleet(1)
+    site.execute("ALTER TABLE file_events ADD CHECK (seq < 2)")
+    with consumer(site, "--pause-after=10") as running:
+        fleet.send(100)
+        running.wait_for("is paused")
+        assert "10 messages in a row could not be stored" in running.text()
+        assert running.process.poll() is None
+    found = "SELECT (SELECT count(*) FROM file_events), (SELECT count(*) FROM dead_letters)"
+    assert site.rows(found) == [(2, 9)]
+    assert site.value("SELECT sum(next_offset) FROM offsets WHERE partition = 0") == 11
+
+
 def test_a_table_that_is_gone_is_no_dead_letter(site: Site, make_fleet: MakeFleet) -> None:
     site.execute("DROP TABLE reports")
     make_fleet(1).report()

@@ -141,6 +141,38 @@ def test_two_machines_that_report_by_turns_are_clones(
     assert "b1" in said
 
 
+def test_reports_that_only_arrive_late_are_no_clones(
+    ledger: Ledger, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Those of the boot before, replayed or read behind those of the live one."""
+    noon = 1_800_000_000_000_000
+    live: dict[str, Any] = {"boot_id": "b2", "session_start": noon}
+    for turn in range(1, 3):
+        ledger.report(2, time=noon + turn * HOUR, boot_time=turn * SECOND, **live)
+        for part in (2 * turn, 2 * turn + 1):
+            ledger.report(1, boot_id="b1", session_start=noon - HOUR, time=noon - 9, boot_time=part * SECOND)
+    for turn in range(3, 6):
+        ledger.report(2, time=noon + turn * HOUR, boot_time=turn * SECOND, **live)
+    assert not caplog.records
+    assert [each.note for each in ledger.audit().values() if "machine" in each.note] == []
+
+
+def test_a_worker_of_the_version_before_goes_on_after_the_migration(ledger: Ledger) -> None:
+    """Its statement names no column that is new."""
+    columns = "column_name NOT IN ('placed_seq', 'arrival', 'first_boot_time', 'beside')"
+    [(old,)] = ledger.database.rows(
+        "SELECT string_agg(column_name, ', ') FROM information_schema.columns "
+        f"WHERE table_name = 'reports' AND {columns}"
+    )
+    ledger.report(1, 10, 9)
+    ledger.database.rows(
+        f"INSERT INTO reports ({old}) SELECT {old.replace('session,', '5 AS session,', 1)} FROM reports"
+    )
+    assert set(ledger.audit()) == {1, 5}
+    ledger.report(5, 20, 19)
+    assert ledger.audit()[5].captured == 20
+
+
 def test_two_producers_of_one_machine_have_not_replaced_each_other(
     ledger: Ledger, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -156,7 +188,7 @@ def test_two_producers_of_one_machine_have_not_replaced_each_other(
 def test_reports_of_before_the_ledger_kept_their_order_come_in_that_of_their_sessions(ledger: Ledger) -> None:
     """A database that is migrated has only what the reports say."""
     sql = next(each.sql for each in migrations() if each.number == 7)
-    for session in (3, 1, 2):
+    for session in (1, 2, 3):
         start = 1_800_000_000_000_000 + session * HOUR
         now = {"session_start": start, "time": start + HOUR, "boot_time": 2000 * HOUR}
         ledger.report(session, 10, 9, **now)
@@ -168,6 +200,6 @@ def test_reports_of_before_the_ledger_kept_their_order_come_in_that_of_their_ses
     ledger.database.rows(sql)
     kept = "SELECT session, placed_seq, arrival, boot_time - first_boot_time FROM reports ORDER BY arrival"
     hour = 1000 * HOUR
-    assert ledger.database.rows(kept) == [(9, 0, 1, 5), (1, 10, 2, hour), (2, 10, 3, hour), (3, 10, 4, hour)]
+    assert ledger.database.rows(kept) == [(1, 10, 1, hour), (2, 10, 2, hour), (3, 10, 3, hour), (9, 0, 4, 5)]
     ledger.report(4)
     assert ledger.database.rows("SELECT arrival FROM reports WHERE session = 4") == [(5,)]

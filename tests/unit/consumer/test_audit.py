@@ -1,7 +1,7 @@
 """The audit's arithmetic: captured = stored + dead + expired + in flight + unaccounted, always."""
 
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from fsmon_consumer.audit import Audit, Report, Session, account
 from fsmon_consumer.audit_table import audit_table
@@ -138,6 +138,8 @@ def test_two_machines_of_one_host_id_are_told_from_a_replaced_one() -> None:
     beside = audited(replace(RUNNING, boot_time=10), [(0, 90)], 501, upgraded)
     assert "another producer of this machine" in beside.note
     assert figures(beside) == (100, 10, 0)
+    cut_off = replace(later, time=NOW + timedelta(hours=1))
+    assert audited(replace(RUNNING, beside=2), [(0, 90)], 501, cut_off).unaccounted is None, "it was one once"
     spooled = replace(RUNNING, beside=1)  # its last report came once the host was up again
     assert "restarted" in audited(spooled, [(0, 90)], 501, later).note
 

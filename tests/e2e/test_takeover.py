@@ -220,9 +220,13 @@ def test_detached_during_an_outage_with_nothing_left_its_end_is_told_by_the_next
 def test_what_can_never_be_delivered_is_detached_into_the_spool(host: Host) -> None:
     kafka = host.fsmon.stack.kafka
     kafka.stop()  # else it would not begin
-    host.start("--topic=no-such-topic")
+    unregistered = {**host.fsmon.environment, "FSMON_TOPIC": "no-such-topic"}
+    del unregistered["FSMON_REGISTRY"]
+    producer = host.fsmon.producer
+    producer.launch([PRODUCER, "run", f"--watch={host.watched}", f"--host-id={host.host_id}"], unregistered)
+    producer.wait(lambda: "capturing on " + host.host_id in producer.log.read_text(), 60)
     (host.watched / "file").touch()
-    host.fsmon.producer.kill()
+    producer.kill()
     kafka.start()
     detached = host.run("detach")
     assert (detached.returncode, "no-such-topic" in detached.stdout) == (0, True), detached.stdout

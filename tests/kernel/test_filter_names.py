@@ -10,7 +10,7 @@ import pytest
 
 from .conftest import Watch
 
-pytestmark = [pytest.mark.kernel, pytest.mark.vm]
+pytestmark = [pytest.mark.kernel, pytest.mark.vm_once]
 
 AT_FDCWD = -100
 RENAME_EXCHANGE = 2

@@ -67,11 +67,12 @@ def _judge(
 ) -> None:
     runs = _runs(messages, strange, session)
     lowest = list(accumulate((run.lead for run in reversed(runs)), min))[::-1]
+    goes_on = _leads_ahead(runs)
     current = following = reached
     for index, run in enumerate(runs):
         seq = run.rows[0].seq or 0
-        if len(run.rows) > 1 or (seq >= following and run.lead <= current):
-            believed = True  # no further ahead than dead letters before it explain
+        if len(run.rows) > 1 or (seq >= following and (run.lead <= current or run.lead == goes_on[index])):
+            believed = True  # no further ahead than dead letters before it, or before this batch, explain
         elif index + 1 == len(runs):
             if seq >= reached:  # what the ledger knows is for it to compare
                 verdict.open.add(run.rows[0].offset)
@@ -83,6 +84,16 @@ def _judge(
             following = (run.rows[-1].seq or 0) + 1
         else:
             verdict.wrong.add(run.rows[0].offset)
+
+
+def _leads_ahead(runs: Sequence[_Run]) -> list[int | None]:
+    """Of the next run of several, for each: what is alone and has that lead too is in its place."""
+    ahead: list[int | None] = []
+    lead: int | None = None
+    for run in reversed(runs):
+        ahead.append(lead)
+        lead = run.lead if len(run.rows) > 1 else lead
+    return ahead[::-1]
 
 
 def _runs(messages: Iterable[Position], strange: set[int], session: int) -> list[_Run]:

@@ -53,6 +53,8 @@ def test_what_is_out_of_place() -> None:
     assert told(5, 7, 7, 8) == ([1], []), "it took its neighbour's seq before that came"
     assert told(5, 6, 7, 7, 9) == ([3], []), "and after"
     assert told(5, 2, 7, 8) == ([1], [])
+    assert told(6, 1000, 8, 9) == ([1], []), "the letter that took 5 was of the batch before"
+    assert told(6, 1000, 8, 3, 10, 11) == ([1, 3], [])
     assert told(5, 1000, 999, 8, 9) == ([1, 2], [])
     assert told(5, (9, 6), 7) == ([1], []), "no session that was ever announced"
     assert told((9, 5), None, (11, 7), 8) == ([0, 2], [])

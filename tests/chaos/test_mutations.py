@@ -19,6 +19,9 @@ pytestmark = pytest.mark.services
 MUTATED = 3_000  # of a short round
 MANY = int(os.environ.get("FSMON_CHAOS_MUTATED", "100000"))  # of a long one, and all of them to one worker
 SOUND = 2  # for each mutated one
+# Then a host begins another session, as after a restart: a flush holds what a session lacks, and a thousand holes
+# in each of a host's are more than enough.
+RESTARTED = 1000
 # After the first quarter (of a short round: half): by then the pools of malloc and polars are filled.
 FLAT_BYTES = 32 << 20
 _REPORT = single_object_prefix(CAPTURE_REPORT)
@@ -37,11 +40,19 @@ def damaged_stream(played: Scene, count: int) -> dict[str, float]:
     messages_read = "SELECT coalesce(sum(messages), 0) FROM offsets WHERE topic LIKE '%events'"
     before, patience = 0, 180 + count / 50  # seconds; a busy machine takes some 100 bad ones in one
     sound: list[tuple[str, int, int]] = []
-    each = count // len(fleet.hosts)
+    each, everyone = count // len(fleet.hosts), list(fleet.hosts)
     for step in range(each):
+        if step and step % RESTARTED == 0:
+            fleet.flush()
+            fleet.report()
+            fleet.hosts = [
+                SimulatedHost(host.host_id, dice.getrandbits(63), host.frame, host.start_us)
+                for host in fleet.hosts
+            ]
+            everyone += fleet.hosts
         if step == each // (4 if long_form() else 2):
             fleet.flush()
-            sent = sum(host.sent for host in fleet.hosts)
+            sent = sum(host.sent for host in everyone)
             wait_until(lambda sent=sent: site.value(messages_read) == sent, patience)  # type: ignore[misc]
             before = resident(worker.process.pid)
         for host in fleet.hosts:
@@ -60,7 +71,7 @@ def damaged_stream(played: Scene, count: int) -> dict[str, float]:
     assert audit["behind"] == 0
     assert worker.process.poll() is None, played.logs()
     assert_sums(site)
-    sent = sum(host.sent for host in fleet.hosts)
+    sent = sum(host.sent for host in everyone)
     [(messages, stored, duplicates, dead, expired)] = site.rows(
         "SELECT sum(messages), sum(stored), sum(duplicates), sum(dead), sum(expired) FROM offsets "
         "WHERE topic LIKE '%events'"
@@ -72,7 +83,7 @@ def damaged_stream(played: Scene, count: int) -> dict[str, float]:
         rows = set(connection.execute("SELECT host_id, session, seq FROM file_events").fetchall())
     missing = [identity for identity in sound if identity not in rows]
     assert missing == [], (len(missing), letters(played, missing[:3]))
-    altered = sound_rows_altered(played, sound)
+    altered = sound_rows_altered(played, everyone, sound)
     assert altered == [], altered[:3]
     grown = resident(worker.process.pid) - before
     assert grown < FLAT_BYTES, f"grew by {grown >> 20} MiB"
@@ -109,18 +120,20 @@ def encode_other(host: SimulatedHost) -> bytes:
     return host.report(acked=1, partition=1, offset=1, ended=True)[:-1]
 
 
-def sound_rows_altered(played: Scene, sound: list[tuple[str, int, int]]) -> list[object]:
+def sound_rows_altered(
+    played: Scene, everyone: list[SimulatedHost], sound: list[tuple[str, int, int]]
+) -> list[object]:
     """Identities of sound messages whose row is not what was sent."""
-    hosts = {host.host_id: host for host in played.fleet.hosts}
+    hosts = {(host.host_id, host.session): host for host in everyone}
     wanted, altered = set(sound), list[object]()
     with psycopg.connect(played.site.dsn) as connection:
-        names = [name for name in played.fleet.hosts[0].event(0) if name != "time"]
+        names = [name for name in everyone[0].event(0) if name != "time"]
         columns = ", ".join(f'"{name}"' for name in names)
         micros = "(extract(epoch FROM time) * 1000000)::bigint"
         for micro, *row in connection.execute(f"SELECT {micros}, {columns} FROM file_events"):
             found = dict(zip(names, row, strict=True)) | {"time": micro}
             identity = found["host_id"], found["session"], found["seq"]
-            if identity in wanted and found != hosts[found["host_id"]].event(found["seq"]):
+            if identity in wanted and found != hosts[identity[:2]].event(found["seq"]):
                 altered.append(identity)
     return altered
 

@@ -19,8 +19,8 @@ pytestmark = pytest.mark.services
 MUTATED = 3_000  # of a short round
 MANY = int(os.environ.get("FSMON_CHAOS_MUTATED", "100000"))  # of a long one, and all of them to one worker
 SOUND = 2  # for each mutated one
-# Then a host begins another session, as after a restart: a flush holds what a session lacks, and a thousand holes
-# in each of a host's are more than enough.
+# Then a host begins another session, as after a restart: a flush holds what a session lacks, and a thousand
+# holes are more than enough.
 RESTARTED = 1000
 # After the first quarter (of a short round: half): by then the pools of malloc and polars are filled.
 FLAT_BYTES = 32 << 20

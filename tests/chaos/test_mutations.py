@@ -43,7 +43,7 @@ def damaged_stream(played: Scene, count: int) -> dict[str, float]:
     each, everyone = count // len(fleet.hosts), list(fleet.hosts)
     for step in range(each):
         if step and step % RESTARTED == 0:
-            fleet.flush()
+            fleet.send(2)
             fleet.report()
             fleet.hosts = [
                 SimulatedHost(host.host_id, dice.getrandbits(63), host.frame, host.start_us)

@@ -19,7 +19,7 @@ from fsmon_producer.publish import publisher_of
 from fsmon_producer.record import EventCodec
 from fsmon_producer.remains import Remains
 from fsmon_producer.ring import CorruptRingError, Cursor, Ring
-from fsmon_producer.spool import spool_of
+from fsmon_producer.spools import spool_of
 from fsmon_producer.state import kept
 from fsmon_producer.stop import Request, Stop
 

@@ -1,7 +1,6 @@
 """Sessions before this run's: what their rings and spools still hold is delivered, and they are ended."""
 
 import logging
-import re
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -14,11 +13,11 @@ from fsmon_producer.ending import Ending
 from fsmon_producer.publish import publisher_of
 from fsmon_producer.ring import Cursor
 from fsmon_producer.spool import Spool
+from fsmon_producer.spools import sessions_in
 from fsmon_producer.state import Kept
 from fsmon_producer.stop import Request
 from fsmon_producer.succession import Begun
 
-_SESSION = re.compile("[0-9a-f]{1,16}")
 _log = logging.getLogger(__name__)
 
 
@@ -43,16 +42,10 @@ def settle_former(
                     pinned.identity.session.id,
                     ending.undelivered,
                 )
-    for session in sorted(_spooled(keep.spools)):
+    for session in sorted(sessions_in(keep.spools)):
         if session not in alive and stop.reason is None:
             with _told():
                 _deliver(keep.spools / f"{session:x}", session, config, stop, between)
-
-
-def _spooled(spools: Path) -> list[int]:
-    """The sessions that have a spool; what else lies there is none of ours."""
-    names = [path.name for path in spools.iterdir() if path.is_dir()] if spools.exists() else []
-    return [int(name, 16) for name in names if _SESSION.fullmatch(name)]
 
 
 def _deliver(

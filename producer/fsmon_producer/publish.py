@@ -29,7 +29,7 @@ from fsmon_producer.topics import Topic, Topics, UnknownTopicError
 _log = logging.getLogger(__name__)
 # A batch of one adds at most 61 bytes of header and 41 of record (Kafka protocol guide, "Record Batch").
 _RECORD_OVERHEAD = 102
-_LOOK = 1.0
+_LOOK = 1.0  # seconds, before anything is begun: an absent cluster is asked again later
 _LAST_WORDS = 0.1  # how long a dead producer may take to say why
 
 
@@ -289,18 +289,14 @@ class Publisher:
 
 def must_be_known(config: Config) -> None:
     """FatalError where the cluster refuses us, or lacks the topics or schemas; while it is away, nothing."""
-    cluster = Cluster(
-        config.bootstrap_servers or "", config.topic, config.reports_topic, config.registry, config.kafka
-    )
+    cluster = _cluster(config, config.topic, config.reports_topic)
     with contextlib.suppress(RetryableError):
         Publisher(cluster, config.host_id or "", 0, Cursor(0, 0)).look_up(_LOOK)
 
 
 def publisher_of(config: Config, identity: Identity, start: Cursor, bind: Callable[[int], None]) -> Publisher:
     """For a session's events, to where they were to go when it began, by the cluster of now."""
-    cluster = Cluster(
-        config.bootstrap_servers or "", identity.topic, identity.reports_topic, config.registry, config.kafka
-    )
+    cluster = _cluster(config, identity.topic, identity.reports_topic)
     session = identity.session
     return Publisher(
         cluster,
@@ -311,3 +307,7 @@ def publisher_of(config: Config, identity: Identity, start: Cursor, bind: Callab
         bind=bind,
         schema=Schema(identity.schema),
     )
+
+
+def _cluster(config: Config, topic: str, reports_topic: str) -> Cluster:
+    return Cluster(config.bootstrap_servers or "", topic, reports_topic, config.registry, config.kafka)

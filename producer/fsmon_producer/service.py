@@ -20,7 +20,7 @@ from fsmon_producer.output import AvroFile, JsonLines
 from fsmon_producer.pipeline import Pipeline
 from fsmon_producer.probe import Answer, probe
 from fsmon_producer.ring import Cursor, Ring
-from fsmon_producer.spool import spool_of
+from fsmon_producer.spools import spool_of
 from fsmon_producer.state import kept
 from fsmon_producer.stop import Patience, Stop
 from fsmon_producer.succession import Begun, begin

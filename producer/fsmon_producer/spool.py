@@ -5,7 +5,6 @@ ring be released. Acknowledged events go by whole segments; after a restart the 
 At its bound it takes no more, or gives its oldest segment up for the newest events (dropped.py).
 """
 
-import contextlib
 import errno
 import logging
 import os
@@ -17,9 +16,7 @@ from fsmon_schemas.errors import FatalError, FsmonError
 from fsmon_schemas.schema import Schema
 
 from fsmon_producer import last_report
-from fsmon_producer.config import DROP_OLDEST, Config
 from fsmon_producer.dropped import Dropped
-from fsmon_producer.identity import Session
 from fsmon_producer.pins import Identity
 from fsmon_producer.segment import Segment, name_of
 from fsmon_producer.state import must_be_ours
@@ -268,35 +265,3 @@ class Spool:
         """The report that was kept."""
         kept = last_report.kept(self._fd)
         return kept[1] if kept else None
-
-
-def spool_of(
-    spools: Path, session: Session, config: Config, identity: Callable[[], Identity]
-) -> Spool | None:
-    """The session's own; None where the configuration wants none and none was left.
-
-    All sessions' together are bounded, each reboot during an outage leaves one; with drop-oldest each is.
-    """
-    directory = spools / f"{session.id:x}"
-    if not config.spool_size and not (directory.is_dir() and any(directory.iterdir())):
-        return None
-    drop_oldest = config.spool_full == DROP_OLDEST
-    return Spool(
-        directory,
-        session.id,
-        config.spool_size,
-        identity,
-        drop_oldest=drop_oldest,
-        # Where the oldest goes for the newest, it is the session's own.
-        others=(lambda: 0) if drop_oldest else (lambda: _bytes_beside(directory)),
-    )
-
-
-def _bytes_beside(directory: Path) -> int:
-    """Of the other sessions' spools."""
-    total = 0
-    for file in directory.parent.glob("*/*.avro"):
-        if file.parent != directory:
-            with contextlib.suppress(FileNotFoundError):
-                total += file.lstat().st_size
-    return total

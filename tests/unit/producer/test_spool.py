@@ -16,7 +16,8 @@ from fsmon_producer.identity import Session
 from fsmon_producer.pins import Identity
 from fsmon_producer.record import CURRENT
 from fsmon_producer.ring import Batch, Cursor
-from fsmon_producer.spool import Spool, SpoolFullError, spool_of
+from fsmon_producer.spool import Spool, SpoolFullError
+from fsmon_producer.spools import spool_of
 from fsmon_producer.stamp import Stamp
 from fsmon_schemas.errors import ConfigError, FatalError
 from fsmon_schemas.schema import FILE_EVENT

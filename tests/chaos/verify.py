@@ -1,5 +1,7 @@
 """Whether the table holds exactly what was sent: every event, once, each column as it was."""
 
+import re
+import time
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -69,3 +71,19 @@ def rows_as_sent(site: Site, hosts: Sequence[SimulatedHost]) -> int:
 def resident(pid: int) -> int:
     """Bytes of memory that the process has; proc(5), statm."""
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * 4096
+
+
+def resident_idle(pid: int, seconds: float = 30) -> int:
+    """Bytes of memory that an idle process keeps, once it no longer gives any back.
+
+    Without what it has freed and the kernel has not taken yet: proc(5), smaps_rollup, LazyFree.
+    """
+    lines = Path(f"/proc/{pid}/smaps_rollup")
+    until, before = time.monotonic() + seconds, 0
+    while True:
+        found = dict(re.findall(r"(\w+): +(\d+) kB", lines.read_text()))
+        held = (int(found["Rss"]) - int(found["LazyFree"])) * 1024
+        if abs(held - before) < 1 << 20 or time.monotonic() > until:
+            return held
+        before = held
+        time.sleep(3)

@@ -66,7 +66,8 @@ def come_or_go(played: Scene) -> list[Running]:
         wait_until(lambda: held_by(played, joined) > 0, describe=played.logs)
     else:
         leaver = played.workers.pop(played.dice.randrange(len(played.workers)))
-        assert held_by(played, leaver) > 0, played.logs()
+        # Where the machine stood still for its session time-out, it was thrown out, and comes back.
+        wait_until(lambda: held_by(played, leaver) > 0, describe=played.logs)
         gone.append(leaver)
         if played.dice.random() < 0.3:
             leaver.kill()

@@ -55,7 +55,7 @@ def damaged_stream(played: Scene, count: int) -> dict[str, float]:
                 for host in fleet.hosts
             ]
             everyone += fleet.hosts
-        if long_form() and step and step % rest == 0:
+        if long_form() and step % rest == 0 and 0 < step < LOOKS * rest:
             fleet.flush()
             sent = sum(host.sent for host in everyone)
             wait_until(lambda sent=sent: site.value(messages_read) == sent, patience)  # type: ignore[misc]

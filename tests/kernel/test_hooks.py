@@ -64,6 +64,8 @@ def test_check_shows_it() -> None:
     assert able
     assert lines[0].startswith(f"backend auto takes: {taken.name} (")
     (start,) = (at for at, line in enumerate(lines) if line.startswith("hook "))
+    obstacles = [(each.name, preflight.obstacle(each, Btf.of_kernel())) for each in (LSM, FENTRY)]
+    assert lines[1:start] == [f"{name} captures nothing here: {why}" for name, why in obstacles if why]
     assert lines[start].split() == ["hook", "lsm", "fentry"]
     told = {line.split()[0]: line.split()[1] for line in lines[start + 1 :]}
     assert told == {hook: str(answer).split()[0] for hook, answer in answers(LSM).items()}
